@@ -1,0 +1,2 @@
+//! The director's daemon.
+fn main() {}

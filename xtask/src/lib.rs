@@ -1,0 +1,1 @@
+//! Build, lab, demo, bench and test of lb.
