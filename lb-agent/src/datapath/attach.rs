@@ -1,0 +1,154 @@
+//! The program on interfaces.
+
+use super::pin::{PinDir, PinnedPort};
+use crate::cli::Conflict;
+use crate::config::XdpMode;
+use anyhow::{Context as _, bail};
+use aya::programs::Xdp;
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::XdpLink;
+use lb_common::api::AttachMode;
+use nix::errno::Errno;
+
+/// An interface and what is known of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Port {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its index.
+    pub(crate) ifindex: u32,
+    /// Its Ethernet address.
+    pub(crate) mac: [u8; 6],
+}
+
+impl Port {
+    /// Looks an interface up.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of that name, or it is no Ethernet interface.
+    pub(crate) fn find(name: &str) -> anyhow::Result<Self> {
+        let Ok(ifindex) = nix::net::if_::if_nametoindex(name) else {
+            bail!("no interface {name} here; `ip link` lists what there is");
+        };
+        let Some(mac) = link_address(name) else {
+            bail!("interface {name} has no Ethernet address; lb needs Ethernet");
+        };
+        Ok(Self { name: name.to_owned(), ifindex, mac })
+    }
+}
+
+/// An interface's Ethernet address, through getifaddrs(3): /sys may be of another network
+/// namespace.
+fn link_address(name: &str) -> Option<[u8; 6]> {
+    let addresses = nix::ifaddrs::getifaddrs().ok()?;
+    addresses
+        .filter(|ifaddr| ifaddr.interface_name == name)
+        .find_map(|ifaddr| ifaddr.address?.as_link_addr()?.addr())
+}
+
+/// Puts the program on an interface, or in the place of the program that an earlier agent put
+/// there, without a packet in between seeing none.
+///
+/// # Errors
+///
+/// When the interface cannot carry it; the message says why and what to do.
+pub(crate) fn attach(
+    program: &mut Xdp,
+    port: &Port,
+    want: XdpMode,
+    pins: &PinDir,
+) -> anyhow::Result<AttachMode> {
+    let modes: &[AttachMode] = match want {
+        XdpMode::Native => &[AttachMode::Native],
+        XdpMode::Generic => &[AttachMode::Generic],
+        XdpMode::Auto => &[AttachMode::Native, AttachMode::Generic],
+    };
+    for pinned in pins.links()?.into_iter().filter(|pinned| pinned.ifindex == port.ifindex) {
+        if modes.contains(&pinned.mode) && adopt(program, &pinned, pins)? {
+            return Ok(pinned.mode);
+        }
+        pins.remove_link(&pinned)?;
+    }
+    let mut refusal = None;
+    for mode in modes {
+        let Err(error) = attach_anew(program, port, *mode, pins) else { return Ok(*mode) };
+        let unsupported = errno(&error) == Some(Errno::EOPNOTSUPP);
+        let error = explain(error, port, *mode);
+        if !unsupported || want != XdpMode::Auto {
+            return Err(error);
+        }
+        tracing::warn!("{error:#}");
+        refusal = Some(error);
+    }
+    Err(refusal.unwrap_or_else(|| anyhow::anyhow!("interface {}: no mode to try", port.name)))
+}
+
+/// Puts the program in the place of the one that a pinned link holds; false when the link's
+/// interface is gone.
+fn adopt(program: &mut Xdp, pinned: &PinnedPort, pins: &PinDir) -> anyhow::Result<bool> {
+    let path = pins.link(pinned);
+    let place = || format!("replacing the program on {} through {}", pinned.name, path.display());
+    let link: FdLink = PinnedLink::from_pin(&path).with_context(place)?.into();
+    let link = XdpLink::try_from(link).with_context(place)?;
+    match program.attach_to_link(link) {
+        Ok(_) => Ok(true),
+        // net/core/dev.c: bpf_xdp_link_update
+        Err(error) if errno(&error) == Some(Errno::ENOLINK) => Ok(false),
+        Err(error) => Err(error).with_context(place),
+    }
+}
+
+fn attach_anew(
+    program: &mut Xdp,
+    port: &Port,
+    mode: AttachMode,
+    pins: &PinDir,
+) -> anyhow::Result<()> {
+    let flags = match mode {
+        AttachMode::Native => aya::programs::xdp::XdpMode::Driver,
+        AttachMode::Generic => aya::programs::xdp::XdpMode::Skb,
+    };
+    let id = program.attach_to_if_index(port.ifindex, flags)?;
+    let link = FdLink::try_from(program.take_link(id)?)
+        .context("this kernel has no BPF links for XDP; lb needs Linux 6.1")?;
+    let pinned = PinnedPort { name: port.name.clone(), ifindex: port.ifindex, mode };
+    let path = pins.link(&pinned);
+    link.pin(&path).with_context(|| format!("pinning {}", path.display()))?;
+    Ok(())
+}
+
+/// The error with the cure.
+fn explain(error: anyhow::Error, port: &Port, mode: AttachMode) -> anyhow::Error {
+    let name = &port.name;
+    match (errno(&error), mode) {
+        (Some(Errno::EBUSY | Errno::EEXIST), _) => anyhow::Error::from(Conflict(format!(
+            "interface {name} already carries another XDP program: `ip -d link show dev {name}` \
+             tells which; take it off with `ip link set dev {name} xdp off` (a program on a link \
+             only by whoever put it there), or choose another --interface"
+        ))),
+        (Some(Errno::EOPNOTSUPP), AttachMode::Native) => error.context(format!(
+            "interface {name}: its driver has no native XDP; `--xdp-mode generic` works with \
+             every driver, but only after the kernel has allocated each packet"
+        )),
+        (Some(Errno::EINVAL | Errno::ERANGE), AttachMode::Native) => error.context(format!(
+            "interface {name}: the driver refuses the program; an MTU above about 3,500 bytes or \
+             LRO is the usual cause: `ip link set dev {name} mtu 1500`, `ethtool -K {name} lro off`"
+        )),
+        (Some(Errno::EPERM | Errno::EACCES), _) => error.context(format!(
+            "interface {name}: attaching needs CAP_NET_ADMIN and CAP_BPF; run as root"
+        )),
+        _ => error.context(format!("interface {name}: attaching the XDP program")),
+    }
+}
+
+fn errno(error: &(impl AsRef<dyn std::error::Error + 'static> + ?Sized)) -> Option<Errno> {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io.raw_os_error().map(Errno::from_raw);
+        }
+        source = error.source();
+    }
+    None
+}

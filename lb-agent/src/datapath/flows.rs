@@ -1,0 +1,227 @@
+//! The flow table from the agent's side: listing it, reclaiming what expired, and keeping
+//! servers' counts right.
+
+use super::mapped::Mapped;
+use super::maps::Maps;
+use crate::model::{Flow, ServerId};
+use lb_common::addr::protocol;
+use lb_common::api::Protocol;
+use lb_common::flow::{BUSY, Counts, EMPTY, Word};
+use lb_common::layout::{ColdBucket, HotBucket, ServerState, WAYS};
+use lb_common::state::Class;
+use lb_common::time::{Clock, Tick};
+use std::collections::BTreeMap;
+use std::mem::offset_of;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Timeouts in seconds by class.
+pub(crate) type Seconds = [u32; Class::COUNT as usize];
+
+fn digest(flows: &Mapped<HotBucket>, bucket: u32, way: usize) -> &AtomicU64 {
+    flows.word64(bucket, offset_of!(HotBucket, entries) + way * 16)
+}
+
+fn word(flows: &Mapped<HotBucket>, bucket: u32, way: usize) -> &AtomicU64 {
+    flows.word64(bucket, offset_of!(HotBucket, entries) + way * 16 + 8)
+}
+
+/// Forgets every flow. Only for a table that no program reads.
+pub(crate) fn clear(flows: &Mapped<HotBucket>) {
+    for bucket in 0..flows.len() {
+        flows.store(bucket, HotBucket::default());
+    }
+}
+
+/// A walk over the live flows.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    pub(crate) flows: Arc<Mapped<HotBucket>>,
+    pub(crate) details: Arc<Mapped<ColdBucket>>,
+    pub(crate) now: Tick,
+    pub(crate) clock: Clock,
+    pub(crate) timeouts: Seconds,
+    pub(crate) bucket: u32,
+    pub(crate) way: usize,
+}
+
+impl Walk {
+    /// The flow at the walk's place, if there is one and it stays while it is read.
+    fn flow(&self) -> Option<Flow> {
+        let digest = digest(&self.flows, self.bucket, self.way);
+        let word = word(&self.flows, self.bucket, self.way);
+        let (seen, bits) = (digest.load(Ordering::Acquire), word.load(Ordering::Acquire));
+        let live = Word::from_bits(bits);
+        if seen == EMPTY || seen == BUSY || !live.is_live(self.now) {
+            return None;
+        }
+        let details = self.details.load(self.bucket).entries[self.way];
+        if digest.load(Ordering::Acquire) != seen {
+            return None;
+        }
+        let class = live.class();
+        let left = self.clock.seconds(live.deadline().remaining(self.now));
+        let [a, b, c, d] = details.ports.to_ne_bytes();
+        Some(Flow {
+            protocol: match details.protocol as u8 {
+                protocol::TCP => Some(Protocol::Tcp),
+                protocol::UDP => Some(Protocol::Udp),
+                _ => None,
+            },
+            client: details.client.into(),
+            client_port: u16::from_be_bytes([a, b]),
+            address: details.address.into(),
+            port: u16::from_be_bytes([c, d]),
+            server: ServerId(live.server()),
+            state: class.name(),
+            expires: left.min(self.timeouts[usize::from(class.number())]),
+        })
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Flow;
+
+    fn next(&mut self) -> Option<Flow> {
+        while self.bucket < self.flows.len() {
+            let flow = self.flow();
+            self.way = (self.way + 1) % WAYS;
+            self.bucket += u32::from(self.way == 0);
+            if flow.is_some() {
+                return flow;
+            }
+        }
+        None
+    }
+}
+
+/// Walks the table again and again, a part at a time.
+///
+/// It makes the words of expired flows void, and compares what each server's counts say with
+/// what is in the table. The two may differ for a moment while the program changes both, so only
+/// a difference that three passes in a row find, the same each time, is corrected: it comes from
+/// an agent that was killed between a flow and its count.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    bucket: u32,
+    pass: u64,
+    /// Flows found by this pass, by server.
+    found: Vec<Counts>,
+    /// Differences found by earlier passes, and by how many in a row.
+    doubt: BTreeMap<u32, (Counts, u8)>,
+    /// Servers out of their lists, and the pass during which they went.
+    retired: BTreeMap<u32, u64>,
+}
+
+/// How many buckets one call visits at the most: 32 MB of memory, some ten milliseconds.
+const BUCKETS_A_CALL: u32 = 1 << 19;
+
+impl Sweep {
+    pub(crate) fn new(servers: u32) -> Self {
+        Self {
+            bucket: 0,
+            pass: 0,
+            found: vec![Counts::default(); servers as usize],
+            doubt: BTreeMap::new(),
+            retired: BTreeMap::new(),
+        }
+    }
+
+    /// A server left its list.
+    pub(crate) fn retire(&mut self, server: u32) {
+        self.retired.entry(server).or_insert(self.pass);
+    }
+
+    /// A server is in a list, or its entry is free.
+    pub(crate) fn release(&mut self, server: u32) {
+        self.retired.remove(&server);
+    }
+
+    /// Visits a part of the table. At the end of a pass, the retired servers without flows.
+    pub(crate) fn step(&mut self, maps: &Maps, now: Tick) -> Vec<ServerId> {
+        let end = self.bucket.saturating_add(BUCKETS_A_CALL).min(maps.flows.len());
+        for bucket in self.bucket..end {
+            for way in 0..WAYS {
+                self.visit(maps, bucket, way, now);
+            }
+        }
+        self.bucket = end;
+        if end < maps.flows.len() { Vec::new() } else { self.end_pass(maps) }
+    }
+
+    fn visit(&mut self, maps: &Maps, bucket: u32, way: usize, now: Tick) {
+        let cell = word(&maps.flows, bucket, way);
+        let bits = cell.load(Ordering::Relaxed);
+        if bits == Word::VOID.bits() {
+            return;
+        }
+        let word = Word::from_bits(bits);
+        let counts = Counts::of(word.class());
+        if word.is_live(now) {
+            add(&mut self.found, word.server(), counts);
+        } else if cell
+            .compare_exchange(bits, Word::VOID.bits(), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+        {
+            count(maps, word.server(), counts.taken());
+        }
+    }
+
+    fn end_pass(&mut self, maps: &Maps) -> Vec<ServerId> {
+        /// Passes in a row that must agree on a difference.
+        const AGREE: u8 = 3;
+
+        let mut doubt = BTreeMap::new();
+        for (server, found) in self.found.iter().enumerate() {
+            let server = server as u32;
+            let state = maps.server_states.load(server);
+            let off = Counts {
+                connections: 0,
+                active: found.active.wrapping_sub_unsigned(state.active),
+                inactive: found.inactive.wrapping_sub_unsigned(state.inactive),
+            };
+            if off == Counts::default() {
+                continue;
+            }
+            let times = match self.doubt.get(&server) {
+                Some((before, times)) if *before == off => times + 1,
+                _ => 1,
+            };
+            if times >= AGREE {
+                count(maps, server, off);
+            } else {
+                doubt.insert(server, (off, times));
+            }
+        }
+        self.doubt = doubt;
+        let free = self
+            .retired
+            .iter()
+            .filter(|(server, pass)| {
+                **pass < self.pass && self.found[**server as usize] == Counts::default()
+            })
+            .map(|(server, _)| ServerId(*server))
+            .collect();
+        self.found.fill(Counts::default());
+        self.bucket = 0;
+        self.pass += 1;
+        free
+    }
+}
+
+fn add(found: &mut [Counts], server: u32, counts: Counts) {
+    if let Some(found) = found.get_mut(server as usize) {
+        found.active += counts.active;
+        found.inactive += counts.inactive;
+    }
+}
+
+/// Changes a server's counts as the program does.
+fn count(maps: &Maps, server: u32, counts: Counts) {
+    if server >= maps.server_states.len() {
+        return;
+    }
+    let word = |offset| maps.server_states.word32(server, offset);
+    word(offset_of!(ServerState, active)).fetch_add(counts.active as u32, Ordering::Relaxed);
+    word(offset_of!(ServerState, inactive)).fetch_add(counts.inactive as u32, Ordering::Relaxed);
+}

@@ -1,0 +1,232 @@
+//! The program into the kernel, with its maps.
+
+use super::attach::{self, Port};
+use super::clock::{self, Moment};
+use super::maps::{self, Maps};
+use super::object::object;
+use super::pin::PinDir;
+use crate::config::Config;
+use anyhow::Context as _;
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use lb_common::api::Interface;
+use lb_common::layout::{Control, LAYOUT, Sizes, globals, port_index};
+use lb_common::time::Clock;
+use lb_common::wire::MacAddr;
+use std::fs;
+use std::io::Read as _;
+use std::mem::offset_of;
+use std::sync::atomic::Ordering;
+
+/// Names of the programs in the object.
+pub(crate) const DIRECTOR: &str = "lb";
+const CLOCK: &str = "clock";
+
+/// Everything that is in the kernel now.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) maps: Maps,
+    pub(crate) sizes: Sizes,
+    pub(crate) cpus: u32,
+    pub(crate) clock: Clock,
+    pub(crate) interfaces: Vec<Interface>,
+    object: Ebpf,
+    _pins: PinDir,
+}
+
+impl Loaded {
+    /// Loads the program, makes the maps or adopts the pinned ones, and attaches.
+    ///
+    /// When it fails, everything is as it was: what was pinned stays, what was made is gone.
+    pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
+        let ports = ports(&config.interfaces)?;
+        let pins = PinDir::open(&config.pin_path)?;
+        let pinned = maps::pinned_sizes(&pins)?;
+        let loaded = Self::load(config, &ports, &pins, pinned);
+        match loaded {
+            Ok((maps, sizes, cpus, clock, interfaces, object)) => {
+                Ok(Self { maps, sizes, cpus, clock, interfaces, object, _pins: pins })
+            }
+            Err(error) => {
+                if pinned.is_none()
+                    && let Err(left) = pins.remove()
+                {
+                    tracing::error!("{left:#}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "the fields of `Loaded`, for its one caller")]
+    fn load(
+        config: &Config,
+        ports: &[Port],
+        pins: &PinDir,
+        pinned: Option<Sizes>,
+    ) -> anyhow::Result<(Maps, Sizes, u32, Clock, Vec<Interface>, Ebpf)> {
+        let wanted = Sizes { flows: config.flows, ..Sizes::DEFAULT };
+        let sizes = pinned.unwrap_or(wanted);
+        if sizes.buckets() != wanted.buckets() {
+            tracing::warn!(
+                "the pinned flow table is for {} flows, not {}; it stays, with its connections: \
+                 `lb-agent detach` removes it",
+                sizes.flows,
+                wanted.flows
+            );
+        }
+        let cpus = cpus()?;
+        let clock = measure_clock()?;
+        let mut object = load_object(sizes, cpus, clock, Some(pins))?;
+        let maps = Maps::take(&mut object)?;
+        prepare(&maps, ports)?;
+        load_program(&mut object, CLOCK)?;
+        let program = load_program(&mut object, DIRECTOR)?;
+        let mut interfaces = Vec::new();
+        for port in ports {
+            let mode = attach::attach(program, port, config.xdp_mode, pins)?;
+            interfaces.push(Interface { name: port.name.clone(), mode });
+        }
+        for left in pins.links()? {
+            if !ports.iter().any(|port| port.ifindex == left.ifindex) {
+                tracing::info!(interface = left.name, "not configured any more: detaching");
+                pins.remove_link(&left)?;
+            }
+        }
+        Ok((maps, sizes, cpus, clock, interfaces, object))
+    }
+
+    /// The present on the kernel's clock.
+    pub(crate) fn moment(&self) -> anyhow::Result<Moment> {
+        let program = self.object.program(CLOCK).context("the object has no program `clock`")?;
+        Moment::now(program.try_into()?)
+    }
+}
+
+/// Loads every program without attaching, and tells what the verifier says.
+pub(crate) fn verify() -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let clock = measure_clock()?;
+    let sizes = Sizes { services: 16, servers: 16, flows: 1024 };
+    let mut object = load_object(sizes, cpus()?, clock, None)?;
+    let names: Vec<String> = object.programs().map(|(name, _)| name.to_owned()).collect();
+    let mut out = std::io::stdout().lock();
+    for name in names {
+        let info = load_program(&mut object, &name)?.info()?;
+        writeln!(
+            out,
+            "{name}: {} instructions verified, {} bytes translated, {} bytes of machine code",
+            info.verified_instruction_count().map_or("?".to_owned(), |count| count.to_string()),
+            info.size_translated().map_or("?".to_owned(), |size| size.to_string()),
+            info.size_jitted(),
+        )?;
+    }
+    Ok(())
+}
+
+fn ports(names: &[String]) -> anyhow::Result<Vec<Port>> {
+    let ports: Vec<Port> = names.iter().map(|name| Port::find(name)).collect::<Result<_, _>>()?;
+    for (i, a) in ports.iter().enumerate() {
+        for b in &ports[..i] {
+            anyhow::ensure!(
+                port_index(a.ifindex) != port_index(b.ifindex),
+                "interfaces {} and {} have indices {} and {}, which share a place in the map of \
+                 interfaces: create one of them anew",
+                a.name,
+                b.name,
+                a.ifindex,
+                b.ifindex
+            );
+        }
+    }
+    Ok(ports)
+}
+
+/// The number of CPUs that programs may ever run on.
+fn cpus() -> anyhow::Result<u32> {
+    let cpus = aya::util::nr_cpus().map_err(|(path, error)| {
+        anyhow::Error::new(error).context(format!("reading the number of CPUs from {path}"))
+    })?;
+    Ok(u32::try_from(cpus)?)
+}
+
+/// The rate of the kernel's clock, by a copy of the object with the smallest of maps.
+fn measure_clock() -> anyhow::Result<Clock> {
+    let sizes = Sizes { services: 1, servers: 1, flows: 1 };
+    let mut object = load_object(sizes, 1, Clock::new(1000), None)?;
+    clock::measure(load_program(&mut object, CLOCK)?)
+}
+
+fn load_object(
+    sizes: Sizes,
+    cpus: u32,
+    clock: Clock,
+    pins: Option<&PinDir>,
+) -> anyhow::Result<Ebpf> {
+    let (buckets, slots) = (sizes.buckets(), sizes.slots());
+    let displacements = sizes.displacements();
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global(globals::TICK_SHIFT, &clock.shift, true)
+        .override_global(globals::BUCKETS, &buckets, true)
+        .override_global(globals::SERVERS, &sizes.servers, true)
+        .override_global(globals::DIRECTORY_SLOTS, &slots, true)
+        .override_global(globals::DIRECTORY_DISPLACEMENTS, &displacements, true);
+    for (name, len) in maps::lengths(sizes, cpus) {
+        loader.map_max_entries(name, len);
+        if let Some(pins) = pins {
+            loader.map_pin_path(name, pins.map(name));
+        }
+    }
+    loader.load(object()).map_err(|error| explain(error.into(), "making the maps"))
+}
+
+fn load_program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
+    let program: &mut Xdp = object
+        .program_mut(name)
+        .with_context(|| format!("the object has no program {name}"))?
+        .try_into()?;
+    program.load().map_err(|error| explain(error.into(), &format!("loading the program {name}")))?;
+    Ok(program)
+}
+
+/// The error with the cure, as far as the kernel's answer tells one.
+fn explain(error: anyhow::Error, doing: &str) -> anyhow::Error {
+    let release = nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let version: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).collect();
+    if version.get(..2).is_some_and(|version| version < [6, 1].as_slice()) {
+        return error.context(format!("{doing}: this is Linux {release}; lb needs 6.1 or newer"));
+    }
+    let text = format!("{error:#}");
+    if text.contains("os error 1)") || text.contains("os error 13)") {
+        return error.context(format!(
+            "{doing}: not permitted; run lb-agent as root, or with CAP_BPF, CAP_NET_ADMIN and \
+             CAP_PERFMON"
+        ));
+    }
+    error.context(doing.to_owned())
+}
+
+/// Writes what the program needs before its first packet.
+fn prepare(maps: &Maps, ports: &[Port]) -> anyhow::Result<()> {
+    let control = maps.control.load(0);
+    if control.layout == 0 {
+        let mut random = [0; 24];
+        fs::File::open("/dev/urandom")
+            .and_then(|mut file| file.read_exact(&mut random))
+            .context("reading /dev/urandom for the seeds")?;
+        let word = |i: usize| random.iter().skip(i * 8).take(8).fold(0, |w, b| w << 8 | u64::from(*b));
+        let mut control = Control { layout: LAYOUT, flow_seed: [word(0), word(1)], ..control };
+        control.directories[0].seed = word(2);
+        maps.control.store(0, control);
+    }
+    for index in 0..maps.ports.len() {
+        let port = ports.iter().find(|port| port_index(port.ifindex) == index);
+        let word = port.map_or(0, |port| MacAddr::new(port.mac).word());
+        maps.ports.word64(index, 0).store(word, Ordering::Relaxed);
+    }
+    debug_assert_eq!(maps.control.word32(0, offset_of!(Control, layout)).load(Ordering::Relaxed), LAYOUT);
+    Ok(())
+}

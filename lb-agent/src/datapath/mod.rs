@@ -1,0 +1,61 @@
+//! Everything in the kernel: the XDP program, its maps, and where it is attached.
+//!
+//! The maps and the links are pinned, so the datapath outlives the agent: an agent that starts
+//! opens what is pinned and goes on, with whatever connections there are.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `object` | the compiled program, embedded |
+//! | `load` | the program into the kernel, with its maps |
+//! | `attach` | the program on interfaces |
+//! | `pin` | the pin directory: mount, lock, removal |
+//! | `maps` | every map by name, made or adopted |
+//! | `mapped` | a map's array as memory of this process |
+//! | `clock` | the kernel's HZ and the current tick |
+//! | `kernel` | services, servers and ways into maps, counts out of them |
+//! | `directory` | which record a service's packets find |
+//! | `pool`, `grace` | places in arrays, used again after a grace period |
+//! | `flows` | the flow table: listing, expiry, counts |
+
+mod attach;
+mod clock;
+mod directory;
+mod flows;
+mod grace;
+mod kernel;
+mod load;
+mod mapped;
+mod maps;
+mod object;
+mod pin;
+mod pool;
+
+use crate::config::Config;
+use crate::model::Datapath;
+
+/// Loads or adopts the programs and maps, and attaches them.
+///
+/// # Errors
+///
+/// When the machine does not allow it; then everything is as it was.
+pub(crate) fn open(config: &Config) -> anyhow::Result<Box<dyn Datapath>> {
+    Ok(Box::new(kernel::Kernel::new(load::Loaded::open(config)?)?))
+}
+
+/// Takes the programs off their interfaces and removes the pins.
+///
+/// # Errors
+///
+/// When an agent runs on the pins, or a pin cannot be removed.
+pub(crate) fn detach(config: &Config) -> anyhow::Result<()> {
+    pin::PinDir::open(&config.pin_path)?.remove()
+}
+
+/// Loads the programs and reports on them, without attaching.
+///
+/// # Errors
+///
+/// When the kernel refuses one.
+pub(crate) fn verify(_config: &Config) -> anyhow::Result<()> {
+    load::verify()
+}

@@ -1,0 +1,172 @@
+//! The pin directory: `<pin-path>/v<LAYOUT>/` on a bpffs, and the lock on it.
+
+use crate::cli::Conflict;
+use anyhow::Context as _;
+use lb_common::api::AttachMode;
+use lb_common::layout::LAYOUT;
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use std::fs::{self, File};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+/// The pin directory of this layout, held by one agent at a time.
+#[derive(Debug)]
+pub struct PinDir {
+    path: PathBuf,
+    /// Let go when the agent ends, however it ends.
+    _lock: Flock<File>,
+}
+
+impl PinDir {
+    /// Makes the directory if need be, mounts a bpffs there if none is, and locks it.
+    ///
+    /// # Errors
+    ///
+    /// When there can be no bpffs, or when another agent holds the directory.
+    pub fn open(root: &Path) -> anyhow::Result<Self> {
+        make(root).and_then(|()| mount_bpffs(root)).with_context(|| {
+            format!("pin path {}: preparing a bpffs; `--pin-path` names another place", root.display())
+        })?;
+        let path = Self::path_in(root);
+        make(&path).with_context(|| format!("pin path {}", path.display()))?;
+        let lock = lock(&path)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where this layout's pins are under a pin path.
+    #[must_use]
+    pub fn path_in(root: &Path) -> PathBuf {
+        root.join(format!("v{LAYOUT}"))
+    }
+
+    /// Where a map is pinned.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Where the link of an interface is pinned: `link-IFINDEX-MODE-NAME`.
+    #[must_use]
+    pub fn link(&self, port: &PinnedPort) -> PathBuf {
+        let mode = mode_name(port.mode);
+        self.path.join(format!("{LINK}{}-{mode}-{}", port.ifindex, port.name))
+    }
+
+    /// The interfaces of which links are pinned.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
+    pub fn links(&self) -> anyhow::Result<Vec<PinnedPort>> {
+        let mut ports = Vec::new();
+        for entry in fs::read_dir(&self.path).with_context(|| self.path.display().to_string())? {
+            let name = entry?.file_name();
+            ports.extend(name.to_str().and_then(PinnedPort::from_file_name));
+        }
+        Ok(ports)
+    }
+
+    /// Removes the pin of an interface's link, which takes the program off the interface.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be removed.
+    pub fn remove_link(&self, port: &PinnedPort) -> anyhow::Result<()> {
+        let path = self.link(port);
+        fs::remove_file(&path).with_context(|| format!("removing pin {}", path.display()))
+    }
+
+    /// Removes every pin. Programs on interfaces whose link was pinned are detached by it.
+    ///
+    /// # Errors
+    ///
+    /// When a pin cannot be removed.
+    pub fn clear(&self) -> anyhow::Result<()> {
+        for entry in fs::read_dir(&self.path).with_context(|| self.path.display().to_string())? {
+            let path = entry?.path();
+            fs::remove_file(&path).with_context(|| format!("removing pin {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the directory and every pin in it.
+    ///
+    /// # Errors
+    ///
+    /// When a pin cannot be removed.
+    pub fn remove(self) -> anyhow::Result<()> {
+        self.clear()?;
+        fs::remove_dir(&self.path).with_context(|| format!("removing {}", self.path.display()))
+    }
+}
+
+/// An interface as a pin's name tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinnedPort {
+    /// Its name when the program was attached.
+    pub name: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// How the program is attached.
+    pub mode: AttachMode,
+}
+
+impl PinnedPort {
+    fn from_file_name(name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix(LINK)?.splitn(3, '-');
+        let ifindex = parts.next()?.parse().ok()?;
+        let mode = parts.next()?;
+        let mode = [AttachMode::Native, AttachMode::Generic]
+            .into_iter()
+            .find(|known| mode_name(*known) == mode)?;
+        Some(Self { name: parts.next()?.to_owned(), ifindex, mode })
+    }
+}
+
+const LINK: &str = "link-";
+
+fn mode_name(mode: AttachMode) -> &'static str {
+    match mode {
+        AttachMode::Native => "native",
+        AttachMode::Generic => "generic",
+    }
+}
+
+fn make(path: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn mount_bpffs(path: &Path) -> anyhow::Result<()> {
+    if statfs(path)?.filesystem_type() == BPF_FS_MAGIC {
+        return Ok(());
+    }
+    mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
+        .context("mounting a bpffs there")
+}
+
+fn lock(path: &Path) -> anyhow::Result<Flock<File>> {
+    let directory = File::open(path).with_context(|| path.display().to_string())?;
+    let inode = directory.metadata().map(|m| m.ino()).unwrap_or_default();
+    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
+        let holder = holder(inode).map_or(String::new(), |pid| format!(" (pid {pid})"));
+        Conflict(format!(
+            "another lb-agent{holder} runs on the pins in {}: stop it first, or give this one \
+             another --pin-path and other interfaces",
+            path.display()
+        ))
+        .into()
+    })
+}
+
+/// The process that holds a lock on an inode (proc_locks(5): `1: FLOCK ADVISORY WRITE PID
+/// MAJOR:MINOR:INODE ...`).
+fn holder(inode: u64) -> Option<u32> {
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let on = fields.get(5)?.rsplit(':').next()?.parse::<u64>().ok()?;
+        (fields.get(1) == Some(&"FLOCK") && on == inode).then(|| fields.get(4)?.parse().ok())?
+    })
+}

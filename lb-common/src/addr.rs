@@ -1,0 +1,148 @@
+//! Addresses, ports and protocols as they lie in packets and maps.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// An IPv6 address, or an IPv4 address in its v4-mapped form (`::ffff:a.b.c.d`).
+///
+/// Four words exactly as they lie in memory, in network order: compare and hash them, but do
+/// not count with them.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Addr([u32; 4]);
+
+impl Addr {
+    /// What stands before an IPv4 address in its v4-mapped form, as a word in memory.
+    const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+
+    /// The mapped form of an IPv4 address given as the word that lies in a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_v4_word(word: u32) -> Self {
+        Self([0, 0, Self::MAPPED, word])
+    }
+
+    /// The four words as they lie in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(self) -> [u32; 4] {
+        self.0
+    }
+
+    /// Whether this is an IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(self) -> bool {
+        self.0[0] == 0 && self.0[1] == 0 && self.0[2] == Self::MAPPED
+    }
+
+    /// The IPv4 address as a number in host order; the last word of any other address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4_number(self) -> u32 {
+        u32::from_be(self.0[3])
+    }
+}
+
+#[cfg(feature = "std")]
+impl From<std::net::IpAddr> for Addr {
+    fn from(address: std::net::IpAddr) -> Self {
+        let octets = match address {
+            std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            std::net::IpAddr::V6(v6) => v6.octets(),
+        };
+        zerocopy::transmute!(octets)
+    }
+}
+
+#[cfg(feature = "std")]
+impl From<Addr> for std::net::IpAddr {
+    fn from(addr: Addr) -> Self {
+        let octets: [u8; 16] = zerocopy::transmute!(addr);
+        std::net::Ipv6Addr::from(octets).to_canonical()
+    }
+}
+
+/// A port in network order, as it lies in a packet.
+#[repr(transparent)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Port(u16);
+
+impl Port {
+    /// The port with this number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(number: u16) -> Self {
+        Self(number.to_be())
+    }
+
+    /// The port that lies in a packet as this word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u16) -> Self {
+        Self(word)
+    }
+
+    /// The word as it lies in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self) -> u16 {
+        self.0
+    }
+
+    /// The port's number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        u16::from_be(self.0)
+    }
+}
+
+/// IP protocol numbers (IANA) that the datapath knows.
+pub mod protocol {
+    /// Transmission Control Protocol.
+    pub const TCP: u8 = 6;
+    /// User Datagram Protocol.
+    pub const UDP: u8 = 17;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    #[test]
+    fn both_families_round_trip() {
+        for text in [
+            "0.0.0.0",
+            "10.0.0.1",
+            "255.255.255.255",
+            "2001:db8::1",
+            "::",
+            "::1",
+        ] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(IpAddr::from(Addr::from(address)), address);
+            assert_eq!(Addr::from(address).is_v4(), address.is_ipv4());
+        }
+    }
+
+    #[test]
+    fn an_ipv4_word_is_the_mapped_address() {
+        let addr = Addr::from_v4_word(u32::from_ne_bytes([10, 0, 0, 1]));
+        assert_eq!(addr, "10.0.0.1".parse::<IpAddr>().unwrap().into());
+        assert_eq!(addr.v4_number(), 0x0a00_0001);
+    }
+
+    #[test]
+    fn ports_lie_in_network_order() {
+        assert_eq!(Port::new(80).as_bytes(), [0, 80]);
+        assert_eq!(
+            Port::from_word(u16::from_ne_bytes([0x1f, 0x90])).number(),
+            8080
+        );
+    }
+}

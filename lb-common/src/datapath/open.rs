@@ -1,0 +1,116 @@
+//! A packet of no known flow: schedule a server and remember it.
+
+use super::{Packet, Tables, follow};
+use crate::addr::{Addr, protocol};
+use crate::flow::{self, Counts, Insertion, Word};
+use crate::layout::{FlowDetails, Service};
+use crate::reason::Reason;
+use crate::sched;
+use crate::state::{Class, tcp};
+use crate::time::Tick;
+
+/// Opens a flow; returns its server.
+///
+/// Out of line, so that packets of known flows do not pay for its registers and stack.
+#[inline(never)]
+pub(super) fn open<T: Tables>(
+    tables: &T,
+    packet: &Packet,
+    record: u32,
+    key: &flow::Key,
+    now: Tick,
+) -> Result<u32, Reason> {
+    if is_martian(packet) {
+        return Err(Reason::Martian);
+    }
+    let service = tables.service(record).ok_or(Reason::Inconsistent)?;
+    let untracked = tables
+        .untracked(service.id)
+        .is_some_and(|until| !until.is_past(now));
+    let server = if packet.opens() {
+        sched::schedule(tables, &service)
+    } else if untracked {
+        // It may be of a flow that found no room when it opened: where that one went, go on.
+        sched::schedule_stateless(tables, &service, key)
+    } else {
+        return Err(Reason::NoFlow);
+    };
+    let server = server.ok_or(Reason::NoServer)?;
+    remember(tables, packet, &service, key, server, now)
+}
+
+/// Gives the flow an entry with `server`; without room, a server that needs no memory.
+#[inline(always)]
+fn remember<T: Tables>(
+    tables: &T,
+    packet: &Packet,
+    service: &Service,
+    key: &flow::Key,
+    server: u32,
+    now: Tick,
+) -> Result<u32, Reason> {
+    let class = first_class(packet);
+    let word = Word::new(server, class, now.after(tables.timeout(class)));
+    let details = FlowDetails {
+        client: packet.tuple.client,
+        address: packet.tuple.address,
+        ports: packet.tuple.ports,
+        service: service.id,
+        protocol: packet.tuple.protocol.into(),
+        zero: 0,
+    };
+    match flow::insert(tables, key, word, &details, now) {
+        Insertion::Inserted { lost } => {
+            let counts = Counts::of(class);
+            tables.count_flow(
+                server,
+                if packet.opens() {
+                    counts.scheduled()
+                } else {
+                    counts
+                },
+            );
+            if lost != Word::VOID {
+                tables.count_flow(lost.server(), Counts::of(lost.class()).taken());
+                if lost.is_live(now) && !follow::may_reopen(packet, lost) {
+                    tables.count_event(Reason::Evicted);
+                }
+            }
+            Ok(server)
+        }
+        Insertion::Full => {
+            tables.count_event(Reason::Untracked);
+            let server = sched::schedule_stateless(tables, service, key).ok_or(Reason::NoServer)?;
+            if packet.opens() {
+                let scheduled = Counts {
+                    connections: 1,
+                    active: 0,
+                    inactive: 0,
+                };
+                tables.count_flow(server, scheduled);
+            }
+            let longest = Class::from(tcp::State::Established);
+            tables.set_untracked(service.id, now.after(tables.timeout(longest)));
+            Ok(server)
+        }
+    }
+}
+
+/// The class of a flow after its first packet.
+#[inline(always)]
+fn first_class(packet: &Packet) -> Class {
+    if packet.tuple.protocol == protocol::TCP {
+        tcp::next_input_only(tcp::State::None.into(), packet.flags)
+    } else {
+        Class::UDP_FIRST
+    }
+}
+
+/// Whether the source address cannot be a client's: this network (RFC 1122), loopback,
+/// multicast, reserved, broadcast, or the service's own address.
+#[inline(always)]
+fn is_martian(packet: &Packet) -> bool {
+    let client: Addr = packet.tuple.client;
+    let first = client.v4_number() >> 24;
+    client == packet.tuple.address || client.is_v4() && (first == 0 || first == 127 || first >= 224)
+}

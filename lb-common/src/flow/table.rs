@@ -1,0 +1,154 @@
+//! Finding, continuing and inserting flows.
+
+use super::{BUSY, Bucket, Buckets, CANDIDATES, Counts, EMPTY, Key, Place, Word};
+use crate::layout::{FlowDetails, WAYS};
+use crate::time::Tick;
+
+/// The live entry of a flow.
+#[inline(always)]
+pub fn find<B: Buckets>(table: &B, key: &Key, now: Tick) -> Option<(Place, Word)> {
+    match probe(table, key, 0, now) {
+        // Nearly every flow lies in its first bucket; keep the rest out of its way.
+        None => find_further(table, key, now),
+        found => found,
+    }
+}
+
+#[inline(never)]
+fn find_further<B: Buckets>(table: &B, key: &Key, now: Tick) -> Option<(Place, Word)> {
+    let mut n = 1;
+    while n < CANDIDATES {
+        if let found @ Some(_) = probe(table, key, n, now) {
+            return found;
+        }
+        n += 1;
+    }
+    None
+}
+
+#[inline(always)]
+fn probe<B: Buckets>(table: &B, key: &Key, n: usize, now: Tick) -> Option<(Place, Word)> {
+    let index = key.bucket(n, table.buckets());
+    let bucket = table.bucket(index)?;
+    let mut way = 0;
+    while way < WAYS {
+        if bucket.digest(way) == key.digest {
+            let word = bucket.word(way);
+            // Read again: had another flow taken the entry in between, the word would be its.
+            if word.is_live(now) && bucket.digest(way) == key.digest {
+                return Some((Place { bucket: index, way }, word));
+            }
+        }
+        way += 1;
+    }
+    None
+}
+
+/// Gives a live flow its new class and deadline. Returns the change of its server's counts, or
+/// none when another CPU changed the flow first, which then was right about it.
+#[inline(always)]
+pub fn continue_flow<B: Buckets>(table: &B, place: Place, old: Word, new: Word) -> Option<Counts> {
+    if !table
+        .bucket(place.bucket)?
+        .swap_word(place.way & (WAYS - 1), old, new)
+    {
+        return None;
+    }
+    let (before, after) = (
+        old.class().is_active() as i32,
+        new.class().is_active() as i32,
+    );
+    Some(Counts {
+        connections: 0,
+        active: after - before,
+        inactive: before - after,
+    })
+}
+
+/// What an insertion did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insertion {
+    /// The flow has an entry, and the word it took the place of is gone.
+    Inserted {
+        /// The flow that lost its entry, expired or not; void when there was none.
+        lost: Word,
+    },
+    /// Every candidate holds an established flow.
+    Full,
+}
+
+/// Gives a flow an entry.
+///
+/// The place is, in this order: the flow's own older entry, a free one, that of the half-open
+/// flow next to expire, that of the closing flow next to expire. Established flows never make
+/// room.
+#[inline(always)]
+pub fn insert<B: Buckets>(
+    table: &B,
+    key: &Key,
+    word: Word,
+    details: &FlowDetails,
+    now: Tick,
+) -> Insertion {
+    // A second try, for when another CPU took the very same entry.
+    let mut tries = 0;
+    while tries < 2 {
+        let Some((place, seen)) = victim(table, key, now) else {
+            return Insertion::Full;
+        };
+        if let Some(bucket) = table.bucket(place.bucket) {
+            let way = place.way & (WAYS - 1);
+            if bucket.swap_digest(way, seen, BUSY) {
+                let lost = bucket.replace_word(way, word);
+                table.describe(place, details);
+                bucket.swap_digest(way, BUSY, key.digest);
+                return Insertion::Inserted { lost };
+            }
+        }
+        tries += 1;
+    }
+    Insertion::Full
+}
+
+/// The best place for a new flow and the digest seen there.
+#[inline(always)]
+fn victim<B: Buckets>(table: &B, key: &Key, now: Tick) -> Option<(Place, u64)> {
+    let mut best = (NEVER, Place { bucket: 0, way: 0 }, EMPTY);
+    let mut n = 0;
+    while n < CANDIDATES {
+        let index = key.bucket(n, table.buckets());
+        let bucket = table.bucket(index)?;
+        let mut way = 0;
+        while way < WAYS {
+            let digest = bucket.digest(way);
+            let cost = if digest == key.digest {
+                0
+            } else {
+                cost(digest, bucket.word(way), now)
+            };
+            if cost < best.0 {
+                best = (cost, Place { bucket: index, way }, digest);
+            }
+            way += 1;
+        }
+        n += 1;
+    }
+    (best.0 != NEVER).then_some((best.1, best.2))
+}
+
+const NEVER: u32 = u32::MAX;
+
+/// What it costs to take an entry: rank first, then the time it has left.
+#[inline(always)]
+fn cost(digest: u64, word: Word, now: Tick) -> u32 {
+    if digest == BUSY {
+        NEVER
+    } else if !word.is_live(now) {
+        1
+    } else if word.class().is_established() {
+        NEVER
+    } else {
+        let rank = if word.class().is_half_open() { 1 } else { 2 };
+        rank << Tick::BITS | word.deadline().remaining(now)
+    }
+}

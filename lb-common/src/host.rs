@@ -1,0 +1,358 @@
+//! [`Tables`] in ordinary memory: the reference model.
+//!
+//! [`Memory`] has the same arrays as the maps, value by value, so that a test can run a packet
+//! through [`process`](crate::datapath::process) here and through the object in the kernel, and
+//! compare everything they leave behind.
+
+use crate::addr::Addr;
+use crate::datapath::{Tables, Way};
+use crate::flow::{self, Buckets, Counts, Place, Word};
+use crate::layout::{
+    ColdBucket, Control, Directory, DirectorySlot, FlowDetails, HotBucket, LAYOUT, Member,
+    REASONS_PER_CPU, Server, ServerState, Service, ServiceState, Sizes, Traffic, WAYS, port_index,
+    server_flags, traffic_index,
+};
+use crate::reason::Reason;
+use crate::sched::{Kind, Step, Turn, Weights};
+use crate::service::{Key, directory};
+use crate::state::Class;
+use crate::time::{Clock, Tick};
+use crate::wire::MacAddr;
+use std::cell::Cell;
+
+/// The maps' arrays. Fields have the names of the maps.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "crate::layout::maps documents each")]
+pub struct Memory {
+    pub control: Control,
+    pub displacements: Vec<u32>,
+    pub slots: Vec<DirectorySlot>,
+    pub services: Vec<Service>,
+    pub service_states: Vec<Cell<ServiceState>>,
+    pub members: Vec<Member>,
+    pub servers: Vec<Server>,
+    pub server_states: Vec<Cell<ServerState>>,
+    pub traffic: Vec<Cell<Traffic>>,
+    pub reasons: Vec<Cell<u64>>,
+    pub flows: Vec<Cell<HotBucket>>,
+    pub flow_details: Vec<Cell<ColdBucket>>,
+    pub ports: Vec<u64>,
+    /// The time.
+    pub now: Tick,
+    /// The interface that packets come in by.
+    pub ingress: u32,
+    /// The sizes the arrays were made with.
+    pub sizes: Sizes,
+}
+
+/// A service to make [`Memory`] with.
+#[derive(Clone, Debug)]
+pub struct NewService {
+    /// The key.
+    pub key: Key,
+    /// The scheduler.
+    pub scheduler: Kind,
+    /// Its servers, newest first.
+    pub servers: Vec<NewServer>,
+}
+
+/// A server to make [`Memory`] with.
+#[derive(Clone, Copy, Debug)]
+pub struct NewServer {
+    /// Its address.
+    pub addr: Addr,
+    /// Its weight.
+    pub weight: u32,
+    /// The way to it, if it is known.
+    pub way: Option<Way>,
+}
+
+impl Memory {
+    /// Tables of these sizes, without services, on a clock of 250 Hz.
+    #[must_use]
+    pub fn new(sizes: Sizes) -> Self {
+        let clock = Clock::new(250);
+        let mut control = Control {
+            layout: LAYOUT,
+            flow_seed: [0x5eed_0001_0203_0405, 0x5eed_0607_0809_0a0b],
+            ..Control::default()
+        };
+        for number in 0..Class::COUNT as u8 {
+            if let Some(seconds) = Class::new(number).default_timeout() {
+                control.timeouts[usize::from(number)] = clock.ticks(seconds);
+            }
+        }
+        fn zeroed<T: Clone + Default>(count: u32) -> Vec<T> {
+            vec![T::default(); count as usize]
+        }
+        Self {
+            control,
+            displacements: zeroed(2 * sizes.displacements()),
+            slots: zeroed(2 * sizes.slots()),
+            services: zeroed(sizes.records()),
+            service_states: zeroed(sizes.services),
+            members: zeroed(sizes.members()),
+            servers: zeroed(sizes.servers),
+            server_states: zeroed(sizes.servers),
+            traffic: zeroed(2 * sizes.servers),
+            reasons: zeroed(REASONS_PER_CPU),
+            flows: zeroed(sizes.buckets()),
+            flow_details: zeroed(sizes.buckets()),
+            ports: zeroed(crate::layout::PORTS),
+            now: Tick::new(1000),
+            ingress: 1,
+            sizes,
+        }
+    }
+
+    /// The same with these services; server ids count up over all of them in order.
+    #[must_use]
+    pub fn with_services(mut self, services: &[NewService]) -> Self {
+        let (mut first, mut server) = (0, 0);
+        for (id, new) in services.iter().enumerate() {
+            let weights = Weights::of(new.servers.iter().map(|s| s.weight));
+            let len = new.servers.len() as u32;
+            self.services[id] = Service {
+                turn: Turn {
+                    weight: weights.max,
+                    ..Turn::default()
+                }
+                .bits(),
+                id: id as u32,
+                first,
+                len,
+                scheduler: new.scheduler as u32,
+                weight_max: weights.max,
+                weight_step: weights.step,
+                generation: 1,
+                ..Service::default()
+            };
+            for new in &new.servers {
+                self.members[first as usize] = Member {
+                    server,
+                    weight: new.weight,
+                };
+                self.servers[server as usize] = Server {
+                    way: new.way.map_or([0; 3], |way| way.encode(1)),
+                    flags: server_flags::AVAILABLE,
+                    service: id as u32,
+                    addr: new.addr,
+                    ..Server::default()
+                };
+                first += 1;
+                server += 1;
+            }
+        }
+        let keys: Vec<Key> = services.iter().map(|s| s.key).collect();
+        let (displacements, slots) = (self.sizes.displacements(), self.sizes.slots());
+        let plan = directory::plan(&keys, 0x5eed, displacements, slots);
+        self.control.directories[0] = plan.directory;
+        self.displacements[..plan.displacements.len()].copy_from_slice(&plan.displacements);
+        for (slot, index) in plan.slots.iter().enumerate() {
+            if let Some(index) = index {
+                self.slots[slot] = DirectorySlot {
+                    key: keys[*index as usize],
+                    record: index + 1,
+                    zero: [0; 2],
+                };
+            }
+        }
+        self
+    }
+
+    /// The same with an Ethernet address on the interface that packets come in by.
+    #[must_use]
+    pub fn with_ingress(mut self, ifindex: u32, mac: MacAddr) -> Self {
+        self.ingress = ifindex;
+        self.ports[port_index(ifindex) as usize] = mac.word();
+        self
+    }
+
+    /// Every live flow with its details, in table order.
+    pub fn live_flows(&self) -> impl Iterator<Item = (Word, FlowDetails)> + '_ {
+        self.flows
+            .iter()
+            .zip(&self.flow_details)
+            .flat_map(move |(hot, cold)| {
+                let (hot, cold) = (hot.get(), cold.get());
+                (0..WAYS).filter_map(move |way| {
+                    let word = Word::from_bits(hot.entries[way][1]);
+                    word.is_live(self.now).then(|| (word, cold.entries[way]))
+                })
+            })
+    }
+
+    /// How often a reason was counted.
+    #[must_use]
+    pub fn reason(&self, reason: Reason) -> u64 {
+        self.reasons[reason as usize].get()
+    }
+}
+
+fn update<T: Copy>(cell: &Cell<T>, change: impl FnOnce(&mut T)) {
+    let mut value = cell.get();
+    change(&mut value);
+    cell.set(value);
+}
+
+impl flow::Bucket for &Cell<HotBucket> {
+    fn digest(&self, way: usize) -> u64 {
+        self.get().entries[way][0]
+    }
+
+    fn word(&self, way: usize) -> Word {
+        Word::from_bits(self.get().entries[way][1])
+    }
+
+    fn swap_digest(&self, way: usize, old: u64, new: u64) -> bool {
+        let same = self.digest(way) == old;
+        if same {
+            update(self, |bucket| bucket.entries[way][0] = new);
+        }
+        same
+    }
+
+    fn swap_word(&self, way: usize, old: Word, new: Word) -> bool {
+        let same = self.word(way) == old;
+        if same {
+            update(self, |bucket| bucket.entries[way][1] = new.bits());
+        }
+        same
+    }
+
+    fn replace_word(&self, way: usize, new: Word) -> Word {
+        let old = self.word(way);
+        update(self, |bucket| bucket.entries[way][1] = new.bits());
+        old
+    }
+}
+
+impl Buckets for Memory {
+    type Bucket<'a> = &'a Cell<HotBucket>;
+
+    fn buckets(&self) -> u32 {
+        self.sizes.buckets()
+    }
+
+    fn bucket(&self, index: u32) -> Option<Self::Bucket<'_>> {
+        self.flows.get(index as usize)
+    }
+
+    fn describe(&self, place: Place, details: &FlowDetails) {
+        update(&self.flow_details[place.bucket as usize], |bucket| {
+            bucket.entries[place.way] = *details;
+        });
+    }
+}
+
+impl Tables for Memory {
+    fn now(&self) -> Tick {
+        self.now
+    }
+
+    fn flow_seed(&self) -> [u64; 2] {
+        self.control.flow_seed
+    }
+
+    fn timeout(&self, class: Class) -> u32 {
+        self.control.timeouts[usize::from(class.number())]
+    }
+
+    fn directory(&self) -> Directory {
+        self.control.directories[self.control.directory as usize]
+    }
+
+    fn displacement(&self, index: u32) -> Option<u32> {
+        let base = self.control.directory * self.sizes.displacements();
+        self.displacements.get((base + index) as usize).copied()
+    }
+
+    fn slot(&self, index: u32) -> Option<DirectorySlot> {
+        let base = self.control.directory * self.sizes.slots();
+        self.slots.get((base + index) as usize).copied()
+    }
+
+    fn service(&self, record: u32) -> Option<Service> {
+        self.services.get(record as usize).copied()
+    }
+
+    fn turn(&self, service: u32) -> u64 {
+        self.service_states[service as usize].get().turn
+    }
+
+    fn swap_turn(&self, service: u32, old: u64, new: u64) -> bool {
+        let same = self.turn(service) == old;
+        if same {
+            update(&self.service_states[service as usize], |state| {
+                state.turn = new
+            });
+        }
+        same
+    }
+
+    fn untracked(&self, service: u32) -> Option<Tick> {
+        self.service_states[service as usize]
+            .get()
+            .untracked
+            .checked_sub(1)
+            .map(Tick::new)
+    }
+
+    fn set_untracked(&self, service: u32, until: Tick) {
+        update(&self.service_states[service as usize], |state| {
+            state.untracked = until.bits() + 1
+        });
+    }
+
+    fn walk<S: Step>(&self, service: &Service, turns: u32, step: &mut S) {
+        for _ in 0..turns {
+            let Some(index) = step.next() else { return };
+            let Some(member) = self.members.get((service.first + index) as usize) else {
+                return;
+            };
+            if step.see(*member) {
+                return;
+            }
+        }
+    }
+
+    fn server(&self, server: u32) -> Option<(u32, [u64; 3])> {
+        self.servers
+            .get(server as usize)
+            .map(|server| (server.flags, server.way))
+    }
+
+    fn count_flow(&self, server: u32, counts: Counts) {
+        if let Some(cell) = self.server_states.get(server as usize) {
+            update(cell, |state| {
+                state.connections += u64::from(counts.connections);
+                state.active = state.active.wrapping_add_signed(counts.active);
+                state.inactive = state.inactive.wrapping_add_signed(counts.inactive);
+            });
+        }
+    }
+
+    fn count_packet(&self, server: u32, bytes: u32) {
+        if let Some(cell) = self
+            .traffic
+            .get(traffic_index(0, self.sizes.servers, server, false) as usize)
+        {
+            update(cell, |traffic| {
+                traffic.packets += 1;
+                traffic.bytes += u64::from(bytes);
+            });
+        }
+    }
+
+    fn count_event(&self, reason: Reason) {
+        update(&self.reasons[reason as usize], |count| *count += 1);
+    }
+
+    fn ingress(&self) -> u32 {
+        self.ingress
+    }
+
+    fn ingress_mac(&self) -> MacAddr {
+        MacAddr::from_word(self.ports[port_index(self.ingress) as usize])
+    }
+}

@@ -1,0 +1,221 @@
+//! Schedulers: which server gets a new connection.
+//!
+//! A scheduler is a [`Step`]: the body of one loop over a service's servers, newest first as
+//! ipvs keeps them. Whoever holds the servers owns the loop: a `for` on the host, `bpf_loop` in
+//! the kernel, where a loop in Rust would cost the verifier a path for every turn.
+//!
+//! What a scheduler remembers between connections is one word, its [`Turn`].
+
+mod rr;
+mod stateless;
+mod wrr;
+
+use crate::datapath::Tables;
+use crate::flow;
+use crate::layout::{Member, Service};
+
+/// A scheduler, by the number that [`Service::scheduler`] holds.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Round robin.
+    Rr = 1,
+    /// Weighted round robin.
+    Wrr = 2,
+}
+
+impl Kind {
+    /// Every scheduler.
+    pub const ALL: [Self; 2] = [Self::Rr, Self::Wrr];
+
+    /// The scheduler's ipvs name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rr => "rr",
+            Self::Wrr => "wrr",
+        }
+    }
+
+    /// The scheduler with an ipvs name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// One loop over servers.
+pub trait Step {
+    /// The place in the list to look at next; none to end the walk.
+    fn next(&mut self) -> Option<u32>;
+
+    /// Sees the server at that place; true to end the walk.
+    fn see(&mut self, member: Member) -> bool;
+}
+
+/// What a scheduler remembers: where it stands in the list, and for wrr the current weight.
+///
+/// Place 0 is the head, before the first server; place n is the nth server. A turn belongs to a
+/// generation of the list; one of another generation is out of date and the service's own
+/// starting turn counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Low 16 bits of the list's generation.
+    pub generation: u16,
+    /// The place of the server chosen last.
+    pub place: u16,
+    /// The current weight of wrr.
+    pub weight: u32,
+}
+
+impl Turn {
+    /// The turn in a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self {
+            generation: (bits >> 48) as u16,
+            place: (bits >> 32) as u16,
+            weight: bits as u32,
+        }
+    }
+
+    /// The turn as a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        (self.generation as u64) << 48 | (self.place as u64) << 32 | self.weight as u64
+    }
+}
+
+/// What wrr needs to know of all weights (net/netfilter/ipvs/ip_vs_wrr.c: `ip_vs_wrr_mark`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weights {
+    /// The highest weight less the step, plus one; 0 when every weight is 0 (`mw`).
+    pub max: u32,
+    /// The greatest common divisor of the weights, at least 1 (`di`).
+    pub step: u32,
+}
+
+impl Weights {
+    /// The numbers for these weights.
+    #[must_use]
+    pub fn of(weights: impl Iterator<Item = u32> + Clone) -> Self {
+        let step = weights.clone().fold(0, gcd).max(1);
+        let max = weights.max().unwrap_or(0);
+        Self {
+            max: if max == 0 { 0 } else { max - (step - 1) },
+            step,
+        }
+    }
+}
+
+fn gcd(mut a: u32, mut b: u32) -> u32 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// The turn of a service after its list or weights changed from `old` to `new`; `same` tells at
+/// which index of the new list the server of an old index is, if it is.
+///
+/// rr goes on behind the server it chose last, or behind the one before it when that one was
+/// removed (`ip_vs_rr_del_dest`); wrr begins again at the head, with the current weight fitted
+/// to the new weights (`ip_vs_wrr_dest_changed`).
+#[must_use]
+pub fn turn_after_change(
+    kind: Kind,
+    turn: Turn,
+    weights: Weights,
+    same: impl Fn(usize) -> Option<usize>,
+) -> Turn {
+    match kind {
+        Kind::Rr => {
+            let place = (1..=usize::from(turn.place))
+                .rev()
+                .find_map(|place| same(place - 1));
+            let place = place.map_or(0, |index| index + 1);
+            Turn {
+                place: u16::try_from(place).unwrap_or(0),
+                ..turn
+            }
+        }
+        Kind::Wrr => {
+            let weight = match turn.weight {
+                current if current > weights.max || current == 0 => weights.max,
+                current if weights.step > 1 => current / weights.step * weights.step + 1,
+                current => current,
+            };
+            Turn {
+                place: 0,
+                weight,
+                ..turn
+            }
+        }
+    }
+}
+
+/// The turn of a service whose servers, oldest first, had these weights when each was added.
+#[must_use]
+pub fn first_turn(kind: Kind, weights: impl Iterator<Item = u32>) -> Turn {
+    let (mut turn, mut step, mut max) = (Turn::default(), 0, 0);
+    for weight in weights {
+        step = gcd(step, weight);
+        max = weight.max(max);
+        let weights = Weights::of_highest(max, step);
+        turn = turn_after_change(kind, turn, weights, |index| Some(index + 1));
+    }
+    turn
+}
+
+/// The server for a new connection; none when no server may take one.
+#[inline(always)]
+pub fn schedule<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
+    /// How often to begin again when another CPU took the turn at the same time. After that the
+    /// choice counts and the turn does not move: two connections get the same server.
+    const TRIES: u32 = 4;
+
+    let generation = service.generation as u16;
+    let mut server = None;
+    let mut tries = 0;
+    while tries < TRIES {
+        let seen = tables.turn(service.id);
+        let turn = match Turn::from_bits(seen) {
+            turn if turn.generation == generation => turn,
+            _ => Turn {
+                generation,
+                ..Turn::from_bits(service.turn)
+            },
+        };
+        let next = if service.scheduler == Kind::Rr as u32 {
+            let mut step = rr::Pick::new(service, turn);
+            tables.walk(service, service.len, &mut step);
+            server = step.server();
+            step.turn()
+        } else {
+            let mut step = wrr::Pick::new(service, turn);
+            tables.walk(service, wrr::Pick::bound(service), &mut step);
+            server = step.server();
+            step.turn()
+        };
+        if tables.swap_turn(service.id, seen, next.bits()) {
+            break;
+        }
+        tries += 1;
+    }
+    server
+}
+
+/// The server of a flow for which the table has no room: always the same one, as long as it is
+/// in the list with a weight; none when no server has one.
+#[inline(always)]
+pub fn schedule_stateless<T: Tables>(
+    tables: &T,
+    service: &Service,
+    key: &flow::Key,
+) -> Option<u32> {
+    let mut step = stateless::Pick::new(service.len, *key);
+    tables.walk(service, service.len, &mut step);
+    step.server()
+}

@@ -1,0 +1,107 @@
+//! IPv4 (RFC 791).
+
+use super::{checksum, view};
+
+view!(
+    /// An IPv4 header without its options.
+    Ipv4, 20
+);
+
+impl Ipv4<'_> {
+    /// The version, 4.
+    #[inline(always)]
+    #[must_use]
+    pub fn version(&self) -> u8 {
+        self.0[0] >> 4
+    }
+
+    /// The header's length in bytes, options included: 0 to 60.
+    #[inline(always)]
+    #[must_use]
+    pub fn header_len(&self) -> usize {
+        usize::from(self.0[0] & 0x0f) * 4
+    }
+
+    /// The packet's length in bytes, header included.
+    #[inline(always)]
+    #[must_use]
+    pub fn total_length(&self) -> u16 {
+        u16::from_be_bytes([self.0[2], self.0[3]])
+    }
+
+    /// Whether this is a fragment: more follow, or it does not start at 0.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_fragment(&self) -> bool {
+        u16::from_be_bytes([self.0[6], self.0[7]]) & 0x3fff != 0
+    }
+
+    /// Time to live.
+    #[inline(always)]
+    #[must_use]
+    pub fn ttl(&self) -> u8 {
+        self.0[8]
+    }
+
+    /// Takes one from the time to live, which must not be 0, and mends the checksum
+    /// (RFC 1141: the sum grows by 0x0100 as the field shrinks by it).
+    #[inline(always)]
+    pub fn decrement_ttl(&mut self) {
+        self.0[8] = self.0[8].wrapping_sub(1);
+        let sum = u16::from_ne_bytes([self.0[10], self.0[11]]);
+        let [a, b] = checksum::add(sum, u16::from_be(0x0100)).to_ne_bytes();
+        self.0[10] = a;
+        self.0[11] = b;
+    }
+
+    /// The protocol number of what follows.
+    #[inline(always)]
+    #[must_use]
+    pub fn protocol(&self) -> u8 {
+        self.0[9]
+    }
+
+    /// The source address as a word.
+    #[inline(always)]
+    #[must_use]
+    pub fn source_word(&self) -> u32 {
+        u32::from_ne_bytes([self.0[12], self.0[13], self.0[14], self.0[15]])
+    }
+
+    /// The destination address as a word.
+    #[inline(always)]
+    #[must_use]
+    pub fn destination_word(&self) -> u32 {
+        u32::from_ne_bytes([self.0[16], self.0[17], self.0[18], self.0[19]])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sum(bytes: &[u8]) -> u16 {
+        let sum: u32 = bytes
+            .chunks(2)
+            .map(|b| u32::from(u16::from_be_bytes([b[0], b[1]])))
+            .sum();
+        let sum = (sum & 0xffff) + (sum >> 16);
+        !((sum & 0xffff) + (sum >> 16)) as u16
+    }
+
+    proptest! {
+        #[test]
+        fn the_checksum_stays_right_as_ttl_shrinks(mut bytes in any::<[u8; 20]>()) {
+            prop_assume!(bytes[8] > 0);
+            bytes[10] = 0;
+            bytes[11] = 0;
+            let right = sum(&bytes);
+            bytes[10..12].copy_from_slice(&right.to_be_bytes());
+            let ttl = bytes[8];
+            Ipv4::at(bytes.as_mut_slice(), 0).unwrap().decrement_ttl();
+            prop_assert_eq!(bytes[8], ttl - 1);
+            prop_assert_eq!(sum(&bytes), 0);
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The XDP context as a [`Frame`].
+#![expect(unsafe_code, reason = "packet bytes are raw pointers")]
+
+use aya_ebpf::programs::XdpContext;
+use lb_common::wire::Frame;
+
+/// A packet in an XDP program.
+pub(crate) struct Xdp<'a>(pub(crate) &'a XdpContext);
+
+impl Frame for Xdp<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.0.data_end() - self.0.data()
+    }
+
+    #[inline(always)]
+    fn window<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        let start = self.0.data() + offset;
+        if start + N > self.0.data_end() {
+            return None;
+        }
+        // SAFETY: [start, start + N) lies within the packet, just checked on the very pointer
+        // that is used (the verifier checks it again); `&mut self` makes the window the only one.
+        Some(unsafe { &mut *(start as *mut [u8; N]) })
+    }
+}

@@ -1,0 +1,282 @@
+//! The maps as [`Tables`].
+#![expect(
+    unsafe_code,
+    reason = "map memory is raw pointers, and bpf_loop wants a callback"
+)]
+
+use crate::atomic::Shared;
+use crate::maps;
+use aya_ebpf::{
+    helpers::{bpf_jiffies64, bpf_loop},
+    programs::XdpContext,
+};
+use core::ffi::c_void;
+use core::ptr::{addr_of_mut, from_mut};
+use lb_common::datapath::Tables;
+use lb_common::flow::{Bucket, Buckets, Counts, Place, Word};
+use lb_common::layout::{
+    Control, Directory, DirectorySlot, FlowDetails, HotBucket, Service, WAYS, port_index,
+};
+use lb_common::reason::Reason;
+use lb_common::sched::Step;
+use lb_common::state::Class;
+use lb_common::time::Tick;
+use lb_common::wire::MacAddr;
+
+/// A field of a struct in map memory, as a shared word.
+macro_rules! field {
+    ($pointer:expr) => {
+        // SAFETY: the pointer comes from a map lookup, so it is valid and aligned for its type
+        // while the program runs.
+        unsafe { Shared::new($pointer) }
+    };
+    ($pointer:expr, $($field:tt)+) => {
+        // SAFETY: the pointer comes from a map lookup, so it is valid and aligned for its type
+        // while the program runs; only the field's address is taken.
+        unsafe { Shared::new(addr_of_mut!((*$pointer).$($field)+)) }
+    };
+}
+
+/// The maps, for one packet.
+pub(crate) struct Maps<'a> {
+    context: &'a XdpContext,
+    control: *mut Control,
+    /// Which directory counts; read once, so that all of a lookup is of one directory.
+    which: u32,
+}
+
+impl<'a> Maps<'a> {
+    /// The maps; none before the agent wrote the control value.
+    #[inline(always)]
+    pub(crate) fn open(context: &'a XdpContext) -> Option<Self> {
+        let control = maps::control(0)?;
+        let which = field!(control, directory).get() & 1;
+        Some(Self {
+            context,
+            control,
+            which,
+        })
+    }
+}
+
+/// A bucket of flows in map memory.
+pub(crate) struct HotBucketPtr(*mut HotBucket);
+
+impl HotBucketPtr {
+    #[inline(always)]
+    fn half(&self, way: usize, half: usize) -> Shared<u64> {
+        field!(self.0, entries[way & (WAYS - 1)][half])
+    }
+}
+
+impl Bucket for HotBucketPtr {
+    #[inline(always)]
+    fn digest(&self, way: usize) -> u64 {
+        self.half(way, 0).get()
+    }
+
+    #[inline(always)]
+    fn word(&self, way: usize) -> Word {
+        Word::from_bits(self.half(way, 1).get())
+    }
+
+    #[inline(always)]
+    fn swap_digest(&self, way: usize, old: u64, new: u64) -> bool {
+        self.half(way, 0).swap_if(old, new)
+    }
+
+    #[inline(always)]
+    fn swap_word(&self, way: usize, old: Word, new: Word) -> bool {
+        self.half(way, 1).swap_if(old.bits(), new.bits())
+    }
+
+    #[inline(always)]
+    fn replace_word(&self, way: usize, new: Word) -> Word {
+        Word::from_bits(self.half(way, 1).replace(new.bits()))
+    }
+}
+
+impl Buckets for Maps<'_> {
+    type Bucket<'b>
+        = HotBucketPtr
+    where
+        Self: 'b;
+
+    #[inline(always)]
+    fn buckets(&self) -> u32 {
+        maps::BUCKETS.get()
+    }
+
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<HotBucketPtr> {
+        maps::flows(index).map(HotBucketPtr)
+    }
+
+    #[inline(always)]
+    fn describe(&self, place: Place, details: &FlowDetails) {
+        if let Some(bucket) = maps::flow_details(place.bucket) {
+            field!(bucket, entries[place.way & (WAYS - 1)]).set(*details);
+        }
+    }
+}
+
+impl Tables for Maps<'_> {
+    #[inline(always)]
+    fn now(&self) -> Tick {
+        // SAFETY: a helper without arguments, inlined by the JIT.
+        let jiffies = unsafe { bpf_jiffies64() };
+        Tick::new((jiffies >> (maps::TICK_SHIFT.get() & 63)) as u32)
+    }
+
+    #[inline(always)]
+    fn flow_seed(&self) -> [u64; 2] {
+        [
+            field!(self.control, flow_seed[0]).get(),
+            field!(self.control, flow_seed[1]).get(),
+        ]
+    }
+
+    #[inline(always)]
+    fn timeout(&self, class: Class) -> u32 {
+        field!(self.control, timeouts[usize::from(class.number() & 63)]).get()
+    }
+
+    #[inline(always)]
+    fn directory(&self) -> Directory {
+        field!(self.control, directories[self.which as usize]).get()
+    }
+
+    #[inline(always)]
+    fn displacement(&self, index: u32) -> Option<u32> {
+        let base = self.which * maps::DIRECTORY_DISPLACEMENTS.get();
+        maps::displacement(base + index).map(|displacement| field!(displacement).get())
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<DirectorySlot> {
+        let slot = maps::slot(self.which * maps::DIRECTORY_SLOTS.get() + index)?;
+        Some(DirectorySlot {
+            key: field!(slot, key).get(),
+            record: field!(slot, record).get(),
+            zero: [0; 2],
+        })
+    }
+
+    #[inline(always)]
+    fn service(&self, record: u32) -> Option<Service> {
+        maps::service(record).map(|service| {
+            // SAFETY: a value in map memory; records do not change while a slot names them.
+            unsafe { service.read() }
+        })
+    }
+
+    #[inline(always)]
+    fn turn(&self, service: u32) -> u64 {
+        maps::service_state(service).map_or(0, |state| field!(state, turn).get())
+    }
+
+    #[inline(always)]
+    fn swap_turn(&self, service: u32, old: u64, new: u64) -> bool {
+        maps::service_state(service).is_some_and(|state| field!(state, turn).swap_if(old, new))
+    }
+
+    #[inline(always)]
+    fn untracked(&self, service: u32) -> Option<Tick> {
+        let until = field!(maps::service_state(service)?, untracked).get();
+        until.checked_sub(1).map(Tick::new)
+    }
+
+    #[inline(always)]
+    fn set_untracked(&self, service: u32, until: Tick) {
+        if let Some(state) = maps::service_state(service) {
+            field!(state, untracked).set(until.bits() + 1);
+        }
+    }
+
+    #[inline(always)]
+    fn walk<S: Step>(&self, service: &Service, turns: u32, step: &mut S) {
+        let mut walk = Walk {
+            first: service.first,
+            step: from_mut(step),
+        };
+        let body: unsafe extern "C" fn(u64, *mut Walk<S>) -> i64 = turn::<S>;
+        // SAFETY: the helper calls `body` with a pointer to `walk`, which outlives the call. The
+        // function is transmuted as it stands: through an integer its relocation would be lost.
+        unsafe {
+            let body = core::mem::transmute::<
+                unsafe extern "C" fn(u64, *mut Walk<S>) -> i64,
+                *mut c_void,
+            >(body);
+            bpf_loop(turns, body, from_mut(&mut walk).cast(), 0);
+        }
+    }
+
+    #[inline(always)]
+    fn server(&self, server: u32) -> Option<(u32, [u64; 3])> {
+        let server = maps::server(server)?;
+        let way = [0, 1, 2].map(|i| field!(server, way[i]).get());
+        Some((field!(server, flags).get(), way))
+    }
+
+    #[inline(always)]
+    fn count_flow(&self, server: u32, counts: Counts) {
+        let Some(state) = maps::server_state(server) else {
+            return;
+        };
+        if counts.connections != 0 {
+            field!(state, connections).add(counts.connections.into());
+        }
+        if counts.active != 0 {
+            field!(state, active).add(counts.active);
+        }
+        if counts.inactive != 0 {
+            field!(state, inactive).add(counts.inactive);
+        }
+    }
+
+    #[inline(always)]
+    fn count_packet(&self, server: u32, bytes: u32) {
+        // This CPU's own counters: no one else writes them, and XDP does not nest.
+        let Some(traffic) = maps::traffic(server) else {
+            return;
+        };
+        let (packets, total) = (field!(traffic, packets), field!(traffic, bytes));
+        packets.set(packets.get() + 1);
+        total.set(total.get() + u64::from(bytes));
+    }
+
+    #[inline(always)]
+    fn count_event(&self, reason: Reason) {
+        maps::count_reason(reason);
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        // SAFETY: a read of the program's context, which lives as long as the program runs.
+        unsafe { (*self.context.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn ingress_mac(&self) -> MacAddr {
+        let port = maps::port(port_index(self.ingress()));
+        MacAddr::from_word(port.map_or(0, |port| field!(port).get()))
+    }
+}
+
+/// What a turn of [`Tables::walk`] gets.
+struct Walk<S> {
+    first: u32,
+    step: *mut S,
+}
+
+/// One turn of a walk; 1 ends it.
+unsafe extern "C" fn turn<S: Step>(_: u64, walk: *mut Walk<S>) -> i64 {
+    // SAFETY: `walk` passes a pointer to its own stack, where the step also lives, and nothing
+    // else touches either while bpf_loop runs.
+    let (first, step) = unsafe { ((*walk).first, &mut *(*walk).step) };
+    let Some(index) = step.next() else { return 1 };
+    let Some(member) = maps::member(first.wrapping_add(index)) else {
+        return 1;
+    };
+    i64::from(step.see(field!(member).get()))
+}
