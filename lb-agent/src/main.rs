@@ -1,2 +1,3 @@
 //! The director's daemon.
+mod net;
 fn main() {}
