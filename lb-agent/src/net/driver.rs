@@ -394,8 +394,9 @@ async fn neighbours(requests: &Handle) -> Result<HashMap<Hop, Neighbour>, Error>
 
 /// The kernel's `errno` in an error, or the error where the kernel did not speak.
 fn errno(error: Error) -> Result<i32, Error> {
-    match error {
-        Error::NetlinkError(message) => Ok(-message.raw_code()),
-        other => Err(other),
+    if let Error::NetlinkError(message) = &error {
+        Ok(-message.raw_code())
+    } else {
+        Err(error)
     }
 }

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::{Bound, RangeInclusive};
 
-use super::decide::{self, Hop, Keeper, Link, Neighbour, Route};
+use super::decide::{self, Hop, Keeper, Link, Neighbour, Route, State};
 use super::message::Event;
 use super::way::{Unresolved, Way};
 
@@ -143,6 +143,7 @@ impl Table {
                     // An entry seen in lb's keeping is asked for again as soon as it is not.
                     in_use.asked &= neighbour.keeper != Keeper::Lb;
                 }
+                let neighbour = self.sober(hop, neighbour);
                 self.neighbours.insert(hop, neighbour);
                 self.review_hop(hop);
             }
@@ -204,7 +205,10 @@ impl Table {
         for index in gone {
             self.link(index, None);
         }
-        self.neighbours = neighbours;
+        self.neighbours = neighbours
+            .into_iter()
+            .map(|(hop, n)| (hop, self.sober(hop, n)))
+            .collect();
         for (index, link) in links {
             self.link(index, Some(link));
         }
@@ -264,6 +268,21 @@ impl Table {
     /// What there is to do, in order.
     pub(super) fn effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
+    }
+
+    /// A neighbour that failed and is asked again has still failed: asking is no sign of life,
+    /// and the kernel asks every few seconds.
+    fn sober(&self, hop: Hop, new: Neighbour) -> Neighbour {
+        let failed = self
+            .neighbours
+            .get(&hop)
+            .is_some_and(|old| old.state == State::Failed);
+        let state = if failed && new.state == State::Incomplete {
+            State::Failed
+        } else {
+            new.state
+        };
+        Neighbour { state, ..new }
     }
 
     fn look_up(&mut self, address: IpAddr) {

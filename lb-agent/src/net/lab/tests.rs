@@ -303,3 +303,19 @@ fn root_lost_notifications_are_made_up_for() {
         lab.until_at("10.77.0.2", [0, 0x99]).await;
     });
 }
+
+#[test]
+fn root_entries_outlive_the_agent_and_are_taken_up_again() {
+    in_lab(async |lab| {
+        lab.settle("10.77.0.2").await;
+        let (next_hops, changes) = NextHops::spawn().unwrap();
+        let mut ended = std::mem::replace(&mut lab.changes, changes);
+        lab.next_hops = next_hops;
+        assert_eq!(ended.recv().await, None);
+        lab.until_entry("10.77.0.2", |entry| entry.contains("managed"))
+            .await;
+        assert_eq!(at(&lab.settle("10.77.0.2").await), Some(mac([0, 2])));
+        lab.next_hops.unwant([ip("10.77.0.2")]);
+        lab.until_entry("10.77.0.2", str::is_empty).await;
+    });
+}

@@ -1,6 +1,5 @@
 //! The machine against a kernel made of plain values.
 
-use super::super::decide::State;
 use super::super::way::NextHop;
 use super::*;
 
