@@ -5,7 +5,7 @@
 //! arrive while the kernel's tables are read wait, and are applied on top before anything is
 //! told: they are either contained in what was read or newer.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, Stream};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::sys::AsyncSocket;
-use rtnetlink::{Error, Handle, MulticastGroup, RouteMessageBuilder};
+use rtnetlink::{Error, Handle, MulticastGroup};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::decide::{Hop, Link, Neighbour, Route};
 use super::handle::{Command, Pen};
-use super::message::{self, Upkeep};
-use super::table::{Effect, Question, Table};
+use super::message;
+use super::requests::{self, Answer};
+use super::table::{Effect, Table};
 use super::way::Way;
 
 /// Requests on their way to the kernel at one time.
@@ -102,14 +102,6 @@ impl Kernel {
             notifications,
         })
     }
-}
-
-/// What came back from the kernel.
-enum Answer {
-    Route(IpAddr, Question, Route),
-    Refused(Hop, i32),
-    Found(Hop, Option<Neighbour>),
-    Done,
 }
 
 struct Driver {
@@ -263,16 +255,15 @@ impl Driver {
     }
 
     fn ask(&mut self, effect: Effect) {
-        let requests = self.requests.clone();
-        let answer = match effect {
+        let kernel = self.requests.clone();
+        self.answers.push(match effect {
             Effect::LookUp(address, question) if self.table.awaits(address, question) => {
-                look_up(requests, address, question).boxed()
+                requests::look_up(kernel, address, question).boxed()
             }
-            Effect::Keep { hop, exclusive } => keep(requests, hop, exclusive).boxed(),
-            Effect::Release(hop) => release(requests, hop).boxed(),
+            Effect::Keep { hop, exclusive } => requests::keep(kernel, hop, exclusive).boxed(),
+            Effect::Release(hop) => requests::release(kernel, hop).boxed(),
             Effect::LookUp(..) | Effect::Changed(..) => return,
-        };
-        self.answers.push(answer);
+        });
     }
 
     fn answered(&mut self, answer: Answer) {
@@ -287,116 +278,9 @@ impl Driver {
     }
 
     async fn resync(&mut self) -> Result<(), Error> {
-        let links = links(&self.requests).await?;
-        let neighbours = neighbours(&self.requests).await?;
+        let links = requests::links(&self.requests).await?;
+        let neighbours = requests::neighbours(&self.requests).await?;
         self.table.resync(links, neighbours);
         Ok(())
-    }
-}
-
-async fn look_up(requests: Handle, address: IpAddr, question: Question) -> Result<Answer, Error> {
-    let message = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(address, if address.is_ipv4() { 32 } else { 128 })
-        .map_err(|error| Error::InvalidNla(error.to_string()))?
-        .build();
-    let answer = Box::pin(requests.route().get(message).execute())
-        .next()
-        .await;
-    let route = match answer {
-        Some(Ok(answer)) => message::route(address, &answer),
-        Some(Err(error)) => message::refused_route(errno(error)?),
-        None => return Err(Error::RequestFailed),
-    };
-    Ok(Answer::Route(address, question, route))
-}
-
-async fn keep(requests: Handle, hop: Hop, exclusive: bool) -> Result<Answer, Error> {
-    let mut refusal = 0;
-    for upkeep in [Upkeep::Managed, Upkeep::Once] {
-        let mut request = requests.neighbours().add(hop.ifindex, hop.address);
-        if !exclusive {
-            request = request.replace();
-        }
-        message::keep(request.message_mut(), upkeep);
-        let Err(error) = request.execute().await else {
-            return Ok(Answer::Done);
-        };
-        refusal = errno(error)?;
-        match refusal {
-            // Entries that are being resolved come without a notification: look before touching.
-            libc::EEXIST => return Ok(Answer::Found(hop, entry(requests, hop).await?)),
-            libc::EINVAL | libc::EOPNOTSUPP => {
-                tracing::debug!(
-                    ?hop,
-                    ?upkeep,
-                    "kernel refuses this way of keeping a neighbour"
-                );
-            }
-            _ => break,
-        }
-    }
-    Ok(Answer::Refused(hop, refusal))
-}
-
-async fn release(requests: Handle, hop: Hop) -> Result<Answer, Error> {
-    match requests
-        .neighbours()
-        .del(message::name(hop))
-        .execute()
-        .await
-    {
-        Ok(()) => {}
-        // Already gone, or gone with its interface: nothing is left to remove.
-        Err(error) => tracing::debug!(errno = errno(error)?, ?hop, "neighbour not removed"),
-    }
-    Ok(Answer::Done)
-}
-
-/// One neighbour entry as the kernel has it.
-async fn entry(mut requests: Handle, hop: Hop) -> Result<Option<Neighbour>, Error> {
-    let message = RouteNetlinkMessage::GetNeighbour(message::name(hop));
-    let mut message = NetlinkMessage::from(message);
-    message.header.flags = NLM_F_REQUEST;
-    match requests
-        .request(message)?
-        .next()
-        .await
-        .map(|answer| answer.payload)
-    {
-        Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(m))) => {
-            Ok(message::neighbour(&m).map(|(_, neighbour)| neighbour))
-        }
-        Some(_) => Ok(None),
-        None => Err(Error::RequestFailed),
-    }
-}
-
-async fn links(requests: &Handle) -> Result<HashMap<u32, Link>, Error> {
-    let mut answers = Box::pin(requests.link().get().execute());
-    let mut links = HashMap::new();
-    while let Some(answer) = answers.next().await {
-        links.extend(message::link(&answer?));
-    }
-    Ok(links)
-}
-
-async fn neighbours(requests: &Handle) -> Result<HashMap<Hop, Neighbour>, Error> {
-    let mut neighbours = HashMap::new();
-    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        let request = requests.neighbours().get().set_address_family(family);
-        let mut answers = Box::pin(request.execute());
-        while let Some(answer) = answers.next().await {
-            neighbours.extend(message::neighbour(&answer?));
-        }
-    }
-    Ok(neighbours)
-}
-
-/// The kernel's `errno` in an error, or the error where the kernel did not speak.
-fn errno(error: Error) -> Result<i32, Error> {
-    if let Error::NetlinkError(message) = &error {
-        Ok(-message.raw_code())
-    } else {
-        Err(error)
     }
 }

@@ -15,6 +15,7 @@ mod driver;
 mod handle;
 mod message;
 mod prefix;
+mod requests;
 mod table;
 mod way;
 
