@@ -16,8 +16,9 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::{Changes, NextHop, NextHops, Unresolved, Way};
 
-/// How long something may take before the test calls it missing.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long something may take before the test calls it missing: less than the driver's
+/// periodic check, which would otherwise make up for an event that was not acted on.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A director with a cable `d0` to the peer's `p0`, both ends with an IPv4 and an IPv6 address,
 /// and the next hops seen from there.
