@@ -1,0 +1,26 @@
+//! How every real server is reached: its egress interface and the Ethernet addresses to write.
+//!
+//! The XDP program copies these addresses into packets without asking anybody, so a wrong one
+//! sends a customer's packet to a stranger. Hence the rules of this module:
+//!
+//! - The kernel is the only source: routes and neighbours are asked for and listened to through
+//!   netlink; nothing is guessed, nothing is cached beyond what a notification can take back.
+//! - When in doubt an address is [`Way::Unresolved`], with the reason.
+//! - [`table`] decides and does no I/O; [`driver`] does I/O and decides nothing.
+//! - Neighbours are kept alive by the kernel (`NTF_EXT_MANAGED`), under lb's protocol number, and
+//!   only entries with that number are ever removed.
+
+mod decide;
+mod driver;
+mod handle;
+mod message;
+mod prefix;
+mod requests;
+mod table;
+mod way;
+
+#[cfg(test)]
+mod lab;
+
+pub(crate) use handle::{Changes, NextHops};
+pub(crate) use way::{NextHop, Unresolved, Way};

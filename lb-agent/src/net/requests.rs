@@ -1,0 +1,137 @@
+//! The questions asked of the kernel; each ends in an [`Answer`] or in the loss of the socket.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use futures_util::stream::StreamExt;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::{Error, Handle, RouteMessageBuilder};
+
+use super::decide::{Hop, Link, Neighbour, Route};
+use super::message::{self, Upkeep};
+use super::table::Question;
+
+/// What came back from the kernel.
+pub(super) enum Answer {
+    Route(IpAddr, Question, Route),
+    Refused(Hop, i32),
+    Found(Hop, Option<Neighbour>),
+    Done,
+}
+
+/// Asks how the kernel would forward a packet to an address.
+pub(super) async fn look_up(
+    requests: Handle,
+    address: IpAddr,
+    question: Question,
+) -> Result<Answer, Error> {
+    let message = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(address, if address.is_ipv4() { 32 } else { 128 })
+        .map_err(|error| Error::InvalidNla(error.to_string()))?
+        .build();
+    let answer = Box::pin(requests.route().get(message).execute())
+        .next()
+        .await;
+    let route = match answer {
+        Some(Ok(answer)) => message::route(address, &answer),
+        Some(Err(error)) => message::refused_route(errno(error)?),
+        None => return Err(Error::RequestFailed),
+    };
+    Ok(Answer::Route(address, question, route))
+}
+
+/// Asks the kernel to keep a neighbour; on an entry that exists only where not `exclusive`.
+pub(super) async fn keep(requests: Handle, hop: Hop, exclusive: bool) -> Result<Answer, Error> {
+    let mut refusal = 0;
+    for upkeep in [Upkeep::Managed, Upkeep::Once] {
+        let mut request = requests.neighbours().add(hop.ifindex, hop.address);
+        if !exclusive {
+            request = request.replace();
+        }
+        message::keep(request.message_mut(), upkeep);
+        let Err(error) = request.execute().await else {
+            return Ok(Answer::Done);
+        };
+        refusal = errno(error)?;
+        match refusal {
+            // Entries that are being resolved come without a notification: look before touching.
+            libc::EEXIST => return Ok(Answer::Found(hop, entry(requests, hop).await?)),
+            libc::EINVAL | libc::EOPNOTSUPP => {
+                tracing::debug!(
+                    ?hop,
+                    ?upkeep,
+                    "kernel refuses this way of keeping a neighbour"
+                );
+            }
+            _ => break,
+        }
+    }
+    Ok(Answer::Refused(hop, refusal))
+}
+
+/// Removes a neighbour entry.
+pub(super) async fn release(requests: Handle, hop: Hop) -> Result<Answer, Error> {
+    match requests
+        .neighbours()
+        .del(message::name(hop))
+        .execute()
+        .await
+    {
+        Ok(()) => {}
+        // Already gone, or gone with its interface: nothing is left to remove.
+        Err(error) => tracing::debug!(errno = errno(error)?, ?hop, "neighbour not removed"),
+    }
+    Ok(Answer::Done)
+}
+
+/// One neighbour entry as the kernel has it.
+async fn entry(mut requests: Handle, hop: Hop) -> Result<Option<Neighbour>, Error> {
+    let message = RouteNetlinkMessage::GetNeighbour(message::name(hop));
+    let mut message = NetlinkMessage::from(message);
+    message.header.flags = NLM_F_REQUEST;
+    match requests
+        .request(message)?
+        .next()
+        .await
+        .map(|answer| answer.payload)
+    {
+        Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(m))) => {
+            Ok(message::neighbour(&m).map(|(_, neighbour)| neighbour))
+        }
+        Some(_) => Ok(None),
+        None => Err(Error::RequestFailed),
+    }
+}
+
+/// All interfaces.
+pub(super) async fn links(requests: &Handle) -> Result<HashMap<u32, Link>, Error> {
+    let mut answers = Box::pin(requests.link().get().execute());
+    let mut links = HashMap::new();
+    while let Some(answer) = answers.next().await {
+        links.extend(message::link(&answer?));
+    }
+    Ok(links)
+}
+
+/// All IPv4 and IPv6 neighbour entries.
+pub(super) async fn neighbours(requests: &Handle) -> Result<HashMap<Hop, Neighbour>, Error> {
+    let mut neighbours = HashMap::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let request = requests.neighbours().get().set_address_family(family);
+        let mut answers = Box::pin(request.execute());
+        while let Some(answer) = answers.next().await {
+            neighbours.extend(message::neighbour(&answer?));
+        }
+    }
+    Ok(neighbours)
+}
+
+/// The kernel's `errno` in an error, or the error where the kernel did not speak.
+fn errno(error: Error) -> Result<i32, Error> {
+    if let Error::NetlinkError(message) = &error {
+        Ok(-message.raw_code())
+    } else {
+        Err(error)
+    }
+}
