@@ -71,15 +71,15 @@ pub(crate) fn delete_server(of: u8, number: u8) -> Edit {
 pub(crate) fn edits() -> impl Strategy<Value = Edit> {
     let (s, r, w) = (0..4u8, 1..5u8, 0..4u32);
     prop_oneof![
-        (s.clone(), any::<bool>()).prop_map(|(s, wrr)| Edit::AddService {
+        1 => (s.clone(), any::<bool>()).prop_map(|(s, wrr)| Edit::AddService {
             service: service(s),
             options: service_options(if wrr { "wrr" } else { "rr" }),
         }),
-        (s.clone(), any::<bool>()).prop_map(|(s, wrr)| Edit::EditService {
+        1 => (s.clone(), any::<bool>()).prop_map(|(s, wrr)| Edit::EditService {
             service: service(s),
             options: service_options(if wrr { "wrr" } else { "rr" }),
         }),
-        s.clone().prop_map(delete_service),
+        1 => s.clone().prop_map(delete_service),
         8 => (s.clone(), r.clone(), w.clone()).prop_map(|(s, r, w)| Edit::AddServer {
             service: service(s),
             server: server(r),
@@ -91,10 +91,10 @@ pub(crate) fn edits() -> impl Strategy<Value = Edit> {
             options: server_options(w),
         }),
         4 => (s.clone(), r).prop_map(|(s, r)| delete_server(s, r)),
-        s.prop_map(|s| Edit::Zero { service: Some(service(s)) }),
-        Just(Edit::Zero { service: None }),
-        Just(Edit::Clear),
-        (0..3u32).prop_map(|tcp| Edit::SetTimeouts {
+        1 => s.prop_map(|s| Edit::Zero { service: Some(service(s)) }),
+        1 => Just(Edit::Zero { service: None }),
+        1 => Just(Edit::Clear),
+        1 => (0..3u32).prop_map(|tcp| Edit::SetTimeouts {
             timeouts: Timeouts { tcp, tcp_fin: 0, udp: 7 },
         }),
     ]
