@@ -211,7 +211,7 @@ impl Director {
 
     /// Brings counters, next hops and rates in line with changes that are done.
     fn keep_books(&mut self, changes: &[Change]) {
-        let before = self.ways.addresses().count();
+        let before = self.ways.revision();
         for change in changes {
             match *change {
                 Change::ServiceRemoved(id, _) => {
@@ -233,8 +233,8 @@ impl Director {
                 | Change::DaemonsChanged => {}
             }
         }
-        if self.ways.addresses().count() != before {
-            self.wanted.send_modify(|revision| *revision += 1);
+        if self.ways.revision() != before {
+            self.wanted.send_replace(self.ways.revision());
         }
     }
 
@@ -282,9 +282,9 @@ impl Director {
         else {
             return;
         };
-        self.ways.drop_server(address.address, id);
         self.server_rates.remove(&id);
-        self.wanted.send_modify(|revision| *revision += 1);
+        self.ways.drop_server(address.address, id);
+        self.wanted.send_replace(self.ways.revision());
         let Standing::Retired { service } = standing else {
             return;
         };

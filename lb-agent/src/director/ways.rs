@@ -7,7 +7,11 @@ use std::net::IpAddr;
 
 /// The wanted server addresses with their next hops.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ways(BTreeMap<IpAddr, Way>);
+pub(crate) struct Ways {
+    ways: BTreeMap<IpAddr, Way>,
+    /// Moves on with every address that comes or goes.
+    revision: u64,
+}
 
 #[derive(Clone, Debug)]
 struct Way {
@@ -20,7 +24,7 @@ struct Way {
 impl Ways {
     /// Wants a way for a server; returns the next hop when it is known already.
     pub(crate) fn want(&mut self, address: IpAddr, server: ServerId) -> Option<&NextHop> {
-        let way = self.0.entry(address).or_insert_with(|| Way {
+        let way = self.ways.entry(address).or_insert_with(|| Way {
             hop: Err(format!(
                 "the route and neighbour of {address} are being looked up"
             )),
@@ -32,10 +36,11 @@ impl Ways {
 
     /// Wants no way for a server any more.
     pub(crate) fn drop_server(&mut self, address: IpAddr, server: ServerId) {
-        if let Some(way) = self.0.get_mut(&address) {
+        if let Some(way) = self.ways.get_mut(&address) {
             way.servers.remove(&server);
             if way.servers.is_empty() {
-                self.0.remove(&address);
+                self.ways.remove(&address);
+                self.revision += 1;
             }
         }
     }
@@ -43,7 +48,7 @@ impl Ways {
     /// Notes the next hop of an address, or why there is none; returns the servers it concerns,
     /// none when nothing changed for them.
     pub(crate) fn set(&mut self, address: IpAddr, hop: Result<NextHop, String>) -> Vec<ServerId> {
-        let Some(way) = self.0.get_mut(&address) else {
+        let Some(way) = self.ways.get_mut(&address) else {
             return Vec::new();
         };
         let before = std::mem::replace(&mut way.hop, hop);
@@ -55,17 +60,22 @@ impl Ways {
 
     /// The next hop of an address.
     pub(crate) fn hop(&self, address: IpAddr) -> Option<&NextHop> {
-        self.0.get(&address)?.hop.as_ref().ok()
+        self.ways.get(&address)?.hop.as_ref().ok()
+    }
+
+    /// A number that moves on with every address that comes or goes.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The addresses for which a next hop is wanted.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.0.keys().copied()
+        self.ways.keys().copied()
     }
 
     /// What is shown of the way to an address.
     pub(crate) fn next(&self, address: IpAddr) -> Next {
-        match self.0.get(&address).map(|way| &way.hop) {
+        match self.ways.get(&address).map(|way| &way.hop) {
             Some(Ok(hop)) => Next::Resolved {
                 interface: hop.interface.clone(),
                 mac: mac(hop.destination),
