@@ -1,11 +1,56 @@
-//! The director's daemon.
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "the daemon does not ask for next hops yet"
-    )
-)]
+//! The director's daemon: keeps the desired state, writes it to the datapath, serves `lb-ctl`.
+//!
+//! Reading order: [`model`] is what is wanted, [`director`] owns it and the datapath, [`state`]
+//! keeps it on disk, [`control`] lets clients in, [`supervise`] runs it all.
+
+mod cli;
+mod config;
+mod control;
+mod datapath;
+mod director;
+mod log;
+mod model;
 mod net;
-fn main() {}
+mod rates;
+mod state;
+mod supervise;
+
+use clap::Parser;
+use cli::{Cli, Command, Exit};
+use config::Config;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log::start();
+    abort_on_panic();
+    match run(&cli.command) {
+        Ok(()) => Exit::Ok.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::of(&error).into()
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run(options) => {
+            let config = Config::new(options)?;
+            config.check_interfaces()?;
+            supervise::run(&config, datapath::open)
+        }
+        Command::Detach(options) => datapath::detach(&Config::new(options)?),
+        Command::Verify(options) => datapath::verify(&Config::new(options)?),
+    }
+}
+
+/// Ends the process on any thread's panic: what it left half-done is then repaired by the next
+/// start from state and maps, while the datapath forwards on.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}

@@ -1,0 +1,216 @@
+//! The agent's settings: the command line's, else the configuration file's, else the defaults.
+
+use crate::cli::{Options, Usage};
+use serde::Deserialize;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The configuration file that is read when none is named.
+const DEFAULT_FILE: &str = "/etc/lb/agent.yaml";
+
+/// The fewest and the most flows that maps are made for.
+const FLOWS: std::ops::RangeInclusive<u32> = 1024..=64 << 20;
+
+/// The agent's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// The interfaces to attach to.
+    pub(crate) interfaces: Vec<String>,
+    /// The control socket.
+    pub(crate) socket: PathBuf,
+    /// Where programs and maps are pinned; a bpffs is mounted there when there is none.
+    pub(crate) pin_path: PathBuf,
+    /// Where services are kept over restarts.
+    pub(crate) state_dir: PathBuf,
+    /// How to attach.
+    pub(crate) xdp_mode: XdpMode,
+    /// How many flows to make room for, when the maps are made.
+    pub(crate) flows: u32,
+}
+
+/// How to attach to an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum XdpMode {
+    /// In the driver.
+    Native,
+    /// In the kernel's receive path, after a packet was allocated.
+    Generic,
+    /// In the driver where that works, else in the receive path.
+    #[default]
+    Auto,
+}
+
+/// The configuration file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    interfaces: Option<Vec<String>>,
+    socket: Option<PathBuf>,
+    pin_path: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+    xdp_mode: Option<XdpMode>,
+    flows: Option<u32>,
+}
+
+impl Config {
+    /// Joins command line, file and defaults.
+    ///
+    /// # Errors
+    /// [`Usage`], with file, line and column where there are such.
+    pub(crate) fn new(options: &Options) -> Result<Self, Usage> {
+        let file = match &options.config {
+            Some(path) => read(path)?.ok_or_else(|| {
+                Usage(format!(
+                    "no configuration file {}: write one, or leave out --config",
+                    path.display()
+                ))
+            })?,
+            None => read(Path::new(DEFAULT_FILE))?.unwrap_or_default(),
+        };
+        Self::join(options.clone(), file)
+    }
+
+    fn join(options: Options, file: File) -> Result<Self, Usage> {
+        let Options {
+            config: _,
+            interface,
+            socket,
+            pin_path,
+            state_dir,
+            xdp_mode,
+            flows,
+        } = options;
+        let interfaces = if interface.is_empty() {
+            file.interfaces.unwrap_or_default()
+        } else {
+            interface
+        };
+        let flows = flows.or(file.flows).unwrap_or(1 << 20);
+        if !FLOWS.contains(&flows) {
+            return Err(Usage(format!(
+                "flows: {flows} is not within {} to {}",
+                FLOWS.start(),
+                FLOWS.end()
+            )));
+        }
+        let path = |given: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
+            given.or(file).unwrap_or_else(|| default.into())
+        };
+        Ok(Self {
+            interfaces,
+            socket: path(socket, file.socket, "/run/lb/agent.sock"),
+            pin_path: path(pin_path, file.pin_path, "/sys/fs/bpf/lb"),
+            state_dir: path(state_dir, file.state_dir, "/var/lib/lb"),
+            xdp_mode: xdp_mode.or(file.xdp_mode).unwrap_or_default(),
+            flows,
+        })
+    }
+
+    /// Refuses settings with which `run` would balance nothing.
+    ///
+    /// # Errors
+    /// [`Usage`].
+    pub(crate) fn check_interfaces(&self) -> Result<(), Usage> {
+        if self.interfaces.is_empty() {
+            return Err(Usage(format!(
+                "no interface to attach to: name one with --interface, or in {DEFAULT_FILE} as \
+                 `interfaces: [eth0]`"
+            )));
+        }
+        for (place, interface) in self.interfaces.iter().enumerate() {
+            if self.interfaces[..place].contains(interface) {
+                return Err(Usage(format!("interface {interface} is named twice")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file; none when there is no such file.
+fn read(path: &Path) -> Result<Option<File>, Usage> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&text, path).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Usage(format!("cannot read {}: {error}", path.display()))),
+    }
+}
+
+fn parse(text: &str, path: &Path) -> Result<File, Usage> {
+    let file: Option<File> = serde_yaml::from_str(text).map_err(|error| {
+        let why = error.to_string();
+        let place = error.location().map_or_else(String::new, |location| {
+            format!(":{}:{}", location.line(), location.column())
+        });
+        let why = why.split(" at line ").next().unwrap_or(&why);
+        Usage(format!("{}{place}: {why}", path.display()))
+    })?;
+    // An empty document is a file without settings.
+    Ok(file.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Config, String> {
+        parse(text, Path::new("agent.yaml"))
+            .and_then(|file| Config::join(Options::default(), file))
+            .map_err(|usage| usage.0)
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        for text in ["", "# nothing\n", "---\n", "{}"] {
+            let config = parsed(text).expect("good");
+            assert_eq!(config.socket, Path::new("/run/lb/agent.sock"));
+            assert_eq!(config.pin_path, Path::new("/sys/fs/bpf/lb"));
+            assert_eq!(config.state_dir, Path::new("/var/lib/lb"));
+            assert_eq!((config.xdp_mode, config.flows), (XdpMode::Auto, 1 << 20));
+        }
+    }
+
+    #[test]
+    fn the_command_line_wins() {
+        let file = parse(
+            "interfaces: [eth0, eth1]\nflows: 4096\nxdp_mode: native\n",
+            Path::new("agent.yaml"),
+        )
+        .expect("good");
+        let options = Options {
+            interface: vec!["eth2".to_owned()],
+            xdp_mode: Some(XdpMode::Generic),
+            ..Options::default()
+        };
+        let config = Config::join(options, file).expect("good");
+        assert_eq!(config.interfaces, ["eth2"]);
+        assert_eq!((config.xdp_mode, config.flows), (XdpMode::Generic, 4096));
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        let place = |text| parsed(text).expect_err("bad");
+        let unknown = place("flows: 4096\ninterfces: [eth0]\n");
+        assert!(
+            unknown.starts_with("agent.yaml:2:1: unknown field `interfces`, expected one of"),
+            "{unknown}"
+        );
+        let mode = place("xdp_mode: fast\n");
+        assert!(mode.starts_with("agent.yaml:1:11: "), "{mode}");
+        assert!(mode.contains("unknown variant `fast`"), "{mode}");
+        assert!(place("flows: 3\n").contains("3 is not within 1024 to"));
+    }
+
+    #[test]
+    fn a_named_file_has_to_be_there() {
+        let options = Options {
+            config: Some("/nonexistent/agent.yaml".into()),
+            ..Options::default()
+        };
+        let error = Config::new(&options).expect_err("missing").0;
+        assert!(
+            error.starts_with("no configuration file /nonexistent/agent.yaml"),
+            "{error}"
+        );
+    }
+}

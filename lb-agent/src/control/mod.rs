@@ -1,0 +1,107 @@
+//! The control API on its Unix socket; [`lb_common::api`] says what it consists of.
+
+mod answer;
+mod connections;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use socket::Socket;
+
+use crate::director::{Director, Shared};
+use answer::{Refused, json};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::Response;
+use axum::routing::{get, post};
+use lb_common::api::{Edits, Outcomes};
+use tokio::sync::watch;
+
+/// The longest body of a request, in bytes: some 130,000 edits.
+const BODY_MAX: usize = 32 << 20;
+
+/// Serves until `stopped` turns true and the requests under way are answered.
+pub(crate) async fn serve(
+    mut socket: Socket,
+    director: Shared,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let file = socket.file();
+    let served = axum::serve(socket, router(director))
+        .with_graceful_shutdown(async move {
+            // An error means that the sender is gone, which also is the end.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+            drop(file);
+        })
+        .await;
+    if let Err(error) = served {
+        tracing::error!("the control socket failed: {error}");
+    }
+}
+
+fn router(director: Shared) -> Router {
+    Router::new()
+        .route("/v1/agent", get(agent))
+        .route("/v1/edits", post(edits))
+        .route("/v1/services", get(services))
+        .route("/v1/connections", get(connections::connections))
+        .route("/v1/timeouts", get(timeouts))
+        .route("/v1/daemons", get(daemons))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(director)
+}
+
+async fn agent(State(director): State<Shared>) -> Response {
+    director.with(|director| json(&director.agent())).await
+}
+
+async fn services(State(director): State<Shared>) -> Response {
+    let services = director.with(|director| director.services()).await;
+    json(&services)
+}
+
+async fn timeouts(State(director): State<Shared>) -> Response {
+    director.with(|director| json(&director.timeouts())).await
+}
+
+async fn daemons(State(director): State<Shared>) -> Response {
+    director.with(|director| json(&director.daemons())).await
+}
+
+async fn edits(
+    State(director): State<Shared>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refused> {
+    let body = body.map_err(|rejection| Refused::body(&rejection, BODY_MAX))?;
+    let Edits { edits } = serde_json::from_slice(&body).map_err(|error| {
+        Refused::new(
+            StatusCode::BAD_REQUEST,
+            format!("the body is not a list of edits: {error}"),
+        )
+    })?;
+    let outcomes = director
+        .with(move |director: &mut Director| director.edit(&edits))
+        .await;
+    Ok(json(&Outcomes { outcomes }))
+}
+
+async fn no_such_path(uri: Uri) -> Refused {
+    let paths = "/v1/agent, /v1/edits, /v1/services, /v1/connections, /v1/timeouts, /v1/daemons";
+    let message = format!("no path {}: there are {paths}", uri.path());
+    Refused::new(StatusCode::NOT_FOUND, message)
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Refused {
+    let cure = if uri.path() == "/v1/edits" {
+        "POST"
+    } else {
+        "GET"
+    };
+    let message = format!("{} does not take {method}: use {cure}", uri.path());
+    Refused::new(StatusCode::METHOD_NOT_ALLOWED, message)
+}

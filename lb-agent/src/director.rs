@@ -1,0 +1,424 @@
+//! The one owner of the desired state and the datapath.
+//!
+//! A batch of edits runs through four steps: the model takes each edit or refuses it; the journal
+//! records what was taken; the datapath is written once; the books (counters, next hops, rates)
+//! follow. When the datapath cannot be written, journal and model go back to before the batch.
+//!
+//! It sits behind one mutex ([`Shared`]): every operation is short, and a listing of connections
+//! only starts under it.
+
+mod accounts;
+mod listing;
+#[cfg(test)]
+pub(crate) mod memory;
+#[cfg(test)]
+mod tests;
+mod ways;
+
+pub(crate) use accounts::{Account, Accounts};
+pub(crate) use listing::Connections;
+
+use crate::model::{
+    Change, Datapath, Model, NextHop, Server, ServerId, ServiceId, Standing, server_supported,
+    service_supported, settle,
+};
+use crate::rates::Estimator;
+use crate::state::{Record, State, Store};
+use anyhow::Context;
+use lb_common::api::{Counters, Edit, Refusal, RefusalKind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::watch;
+use ways::Ways;
+
+/// Desired state, its record on disk, the datapath, and the books between them.
+pub(crate) struct Director {
+    model: Model,
+    accounts: Accounts,
+    store: Store,
+    datapath: Box<dyn Datapath>,
+    ways: Ways,
+    service_rates: BTreeMap<ServiceId, Estimator>,
+    server_rates: BTreeMap<ServerId, Estimator>,
+    /// Moves on whenever the wanted addresses may have changed.
+    wanted: watch::Sender<u64>,
+}
+
+impl Director {
+    /// Takes up the stored state: brings the datapath in line with it, and writes it anew.
+    ///
+    /// Where the datapath's maps are another state's or new, ids and counters start afresh;
+    /// where they are this state's, flows go on, and ids that only flows know are kept apart.
+    ///
+    /// # Errors
+    /// When the state holds what this version's datapath does not do or has no room for, or the
+    /// datapath cannot be written.
+    pub(crate) fn start(
+        store: Store,
+        state: State,
+        mut datapath: Box<dyn Datapath>,
+    ) -> anyhow::Result<Self> {
+        let State {
+            mut model,
+            mut accounts,
+            identity,
+        } = state;
+        check_supported(&model)?;
+        model.set_limits(datapath.limits());
+        if datapath
+            .claim(identity)
+            .context("cannot take over the maps")?
+        {
+            reserve_unknown(&mut model, datapath.as_ref());
+        } else {
+            model.free_all();
+            accounts = Accounts::default();
+        }
+        model.commit();
+        let mut director = Self {
+            model,
+            accounts,
+            store,
+            datapath,
+            ways: Ways::default(),
+            service_rates: BTreeMap::new(),
+            server_rates: BTreeMap::new(),
+            wanted: watch::Sender::new(0),
+        };
+        director.set_timeouts()?;
+        director.write(&[Change::Everything])?;
+        for server in director.model.servers() {
+            director.ways.want(server.address.address, server.id);
+        }
+        director.start_rates();
+        director.compact();
+        Ok(director)
+    }
+
+    /// Carries out edits in order; one that is refused changes nothing and the others still run.
+    ///
+    /// Returns for each edit none, or why it was refused.
+    pub(crate) fn edit(&mut self, edits: &[Edit]) -> Vec<Option<Refusal>> {
+        let mut changes = Vec::new();
+        let mut taken = Vec::new();
+        let mut outcomes: Vec<Option<Refusal>> = edits
+            .iter()
+            .map(|edit| match self.model.apply(edit) {
+                Ok(change) => {
+                    changes.extend(change);
+                    taken.push(edit);
+                    None
+                }
+                Err(refusal) => Some(refusal),
+            })
+            .collect();
+        if taken.is_empty() {
+            return outcomes;
+        }
+        let changes = settle(&self.model, &changes);
+        let mark = self.store.mark();
+        self.store.append(taken.into_iter().map(Record::edit));
+        if let Err(error) = self.write(&changes) {
+            tracing::error!("{error:#}");
+            self.store.rewind(mark);
+            self.model.rollback(); // when it was the timeouts that failed
+            let refusal = Refusal {
+                kind: RefusalKind::Failed,
+                message: format!("{error:#}; nothing was changed, see the agent's log"),
+            };
+            outcomes
+                .iter_mut()
+                .filter(|outcome| outcome.is_none())
+                .for_each(|outcome| *outcome = Some(refusal.clone()));
+            return outcomes;
+        }
+        self.model.commit();
+        self.keep_books(&changes);
+        outcomes
+    }
+
+    /// Lets the datapath reclaim expired flows, and frees the servers that no flow refers to.
+    pub(crate) fn sweep(&mut self) {
+        for id in self.datapath.sweep() {
+            match self.model.server(id).map(|server| server.standing) {
+                Some(Standing::Live { .. }) => {}
+                Some(Standing::Retired { .. }) => self.free(id),
+                None if self.model.reserved().any(|reserved| reserved == id) => self.free(id),
+                None => {}
+            }
+        }
+    }
+
+    /// Takes in two seconds' growth of all counters.
+    pub(crate) fn tick_rates(&mut self) {
+        let (datapath, model, accounts) = (&self.datapath, &self.model, &self.accounts);
+        let read = |id| datapath.reading(id).counters;
+        self.service_rates.retain(|id, estimator| {
+            let known = model.service(*id).is_some();
+            if known {
+                estimator.tick(accounts.service(model, *id, read));
+            }
+            known
+        });
+        self.server_rates.retain(|id, estimator| {
+            let known = model.server(*id).is_some();
+            if known {
+                estimator.tick(accounts.server(*id, read(*id)));
+            }
+            known
+        });
+    }
+
+    /// Writes the state anew when the journal has grown long or records could not be written.
+    pub(crate) fn compact_if_due(&mut self) {
+        if self.store.is_due() {
+            self.compact();
+        }
+    }
+
+    /// Writes the state anew and empties the journal.
+    pub(crate) fn compact(&mut self) {
+        self.store.compact(&self.model, &self.accounts);
+    }
+
+    /// What has to reach the disk for the journal to survive a power cut.
+    pub(crate) fn unsynced(&mut self) -> Option<std::fs::File> {
+        self.store.unsynced()
+    }
+
+    /// Brings the datapath in line; on an error model and datapath are as before the batch.
+    fn write(&mut self, changes: &[Change]) -> anyhow::Result<()> {
+        let timeouts = changes.contains(&Change::TimeoutsChanged);
+        if timeouts {
+            self.set_timeouts()?;
+        }
+        let written = self.datapath.write(&self.model, changes);
+        if written.is_err() {
+            self.model.rollback();
+            if timeouts {
+                self.set_timeouts()?;
+            }
+        }
+        written.context("cannot write the datapath's maps")
+    }
+
+    fn set_timeouts(&mut self) -> anyhow::Result<()> {
+        self.datapath
+            .set_timeouts(&self.model.timeouts())
+            .context("cannot set the session timeouts")
+    }
+
+    /// Brings counters, next hops and rates in line with changes that are done.
+    fn keep_books(&mut self, changes: &[Change]) {
+        let before = self.ways.revision();
+        for change in changes {
+            match *change {
+                Change::ServiceRemoved(id, _) => {
+                    self.accounts.services.remove(&id);
+                    self.service_rates.remove(&id);
+                }
+                Change::ServiceAdded(id) => {
+                    self.service_rates.insert(id, Estimator::default());
+                }
+                Change::ServerAdded(id) => self.enter(id),
+                Change::ServerAdopted(id) => self.adopt(id),
+                Change::ServiceZeroed(id) => self.zero(id),
+                Change::Everything
+                | Change::ServerRetired(_)
+                | Change::ServiceChanged(_)
+                | Change::ServerChanged(_)
+                | Change::ServersChanged(_)
+                | Change::TimeoutsChanged
+                | Change::DaemonsChanged => {}
+            }
+        }
+        if self.ways.revision() != before {
+            self.wanted.send_replace(self.ways.revision());
+        }
+    }
+
+    /// Wants a way and rates for a server that is live now.
+    fn enter(&mut self, id: ServerId) {
+        let Some(address) = self.model.server(id).map(|server| server.address.address) else {
+            return;
+        };
+        self.server_rates.entry(id).or_default();
+        if self.ways.want(address, id).is_some() {
+            write_hop(self.datapath.as_mut(), &self.ways, address, id);
+        }
+    }
+
+    fn adopt(&mut self, id: ServerId) {
+        if let Some(Standing::Live { service, .. }) = self.model.server(id).map(|s| s.standing) {
+            let counted = self.datapath.reading(id).counters;
+            self.accounts.adopt(service, id, counted);
+            self.server_rates.insert(id, Estimator::default());
+            self.record_accounts(service);
+        }
+    }
+
+    fn zero(&mut self, id: ServiceId) {
+        let datapath = &self.datapath;
+        self.accounts
+            .zero(&self.model, id, |server| datapath.reading(server).counters);
+        self.service_rates.insert(id, Estimator::default());
+        for server in self.model.servers_of(id) {
+            self.server_rates.insert(server.id, Estimator::default());
+        }
+        self.record_accounts(id);
+    }
+
+    fn free(&mut self, id: ServerId) {
+        let counted = self.datapath.reading(id).counters;
+        if let Err(error) = self.datapath.clear_server(id) {
+            tracing::warn!("server {} stays in its table: {error:#}", id.0);
+            return;
+        }
+        self.store.append([Record::Free(id)]);
+        let Some(Server {
+            address, standing, ..
+        }) = self.model.free(id)
+        else {
+            return;
+        };
+        self.server_rates.remove(&id);
+        self.ways.drop_server(address.address, id);
+        self.wanted.send_replace(self.ways.revision());
+        let Standing::Retired { service } = standing else {
+            return;
+        };
+        self.accounts.free(service, id, counted);
+        if let Some(service) = service {
+            self.record_accounts(service);
+        }
+    }
+
+    fn record_accounts(&mut self, id: ServiceId) {
+        let servers = self
+            .model
+            .servers_of(id)
+            .filter_map(|server| Some((server.id, *self.accounts.servers.get(&server.id)?)))
+            .collect();
+        self.store.append([Record::Accounts {
+            service: id,
+            account: self.accounts.services.get(&id).copied().unwrap_or_default(),
+            servers,
+        }]);
+    }
+
+    /// Starts rates at zero, whatever was counted before.
+    fn start_rates(&mut self) {
+        let read = |id| -> Counters { self.datapath.reading(id).counters };
+        self.service_rates = self
+            .model
+            .services()
+            .map(|service| {
+                let counters = self.accounts.service(&self.model, service.id, read);
+                (service.id, Estimator::starting_at(counters))
+            })
+            .collect();
+        self.server_rates = self
+            .model
+            .servers()
+            .map(|server| {
+                let counters = self.accounts.server(server.id, read(server.id));
+                (server.id, Estimator::starting_at(counters))
+            })
+            .collect();
+    }
+}
+
+/// What the netlink task asks and tells.
+#[cfg_attr(not(test), expect(dead_code, reason = "for the netlink task alone"))]
+impl Director {
+    /// The addresses for which next hops are wanted.
+    pub(crate) fn wanted(&self) -> BTreeSet<IpAddr> {
+        self.ways.addresses().collect()
+    }
+
+    /// Tells when [`Self::wanted`] may give another answer.
+    pub(crate) fn watch_wanted(&self) -> watch::Receiver<u64> {
+        self.wanted.subscribe()
+    }
+
+    /// The way to an address became known or changed, or there is none, and why.
+    pub(crate) fn set_next_hop(&mut self, address: IpAddr, hop: Result<NextHop, String>) {
+        for server in self.ways.set(address, hop) {
+            write_hop(self.datapath.as_mut(), &self.ways, address, server);
+        }
+    }
+}
+
+/// A director that tasks share.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Mutex<Director>>);
+
+impl Shared {
+    /// Shares a director.
+    pub(crate) fn new(director: Director) -> Self {
+        Self(Arc::new(Mutex::new(director)))
+    }
+
+    /// Waits for the director and runs `f` on a thread that may block.
+    ///
+    /// `f` runs to its end even when the caller goes away.
+    pub(crate) async fn with<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Director) -> T + Send + 'static,
+    ) -> T {
+        let shared = self.clone();
+        let task = tokio::task::spawn_blocking(move || f(&mut shared.lock()));
+        match task.await {
+            Ok(value) => value,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Director> {
+        // A panic under the lock ends the process (see main), so no one sees a poisoned one.
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A next hop that cannot be written leaves the server without one: packets are held back, not
+/// sent to a wrong place.
+fn write_hop(datapath: &mut dyn Datapath, ways: &Ways, address: IpAddr, server: ServerId) {
+    if let Err(error) = datapath.set_next_hop(server, ways.hop(address)) {
+        tracing::error!("cannot write the next hop of server {address}: {error:#}");
+    }
+}
+
+fn check_supported(model: &Model) -> anyhow::Result<()> {
+    let refused = model
+        .services()
+        .map(|service| service_supported(&service.address, &service.options))
+        .chain(
+            model
+                .servers()
+                .map(|server| server_supported(&server.service, &server.address, &server.options)),
+        )
+        .find_map(Result::err);
+    match refused {
+        None => Ok(()),
+        Some(refusal) => Err(anyhow::anyhow!(
+            "the stored state needs a newer agent: {}",
+            refusal.message
+        )),
+    }
+}
+
+fn reserve_unknown(model: &mut Model, datapath: &dyn Datapath) {
+    let servers: BTreeSet<_> = datapath.connections().map(|flow| flow.server).collect();
+    for id in servers {
+        if model.server(id).is_none() && model.reserve(id) {
+            tracing::warn!(
+                "flows refer to server {}, which the stored state does not know; they go on, and \
+                 the number is not used again before they end",
+                id.0
+            );
+        }
+    }
+}

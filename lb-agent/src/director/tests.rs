@@ -1,0 +1,414 @@
+//! Edits, counters, restarts and faults, over a datapath in memory.
+
+use super::memory::{Memory, Tables};
+use super::*;
+use crate::model::tests::{
+    add_server, add_service, delete_server, delete_service, edits, server, server_options, service,
+    service_options,
+};
+use crate::state::tests::TestDirectory;
+use lb_common::api::{Next, Protocol, ServiceAddress, ServiceStatus, Timeouts};
+use proptest::prelude::*;
+
+/// A director whose directory and maps outlive it.
+struct Lab {
+    directory: TestDirectory,
+    maps: Memory,
+    director: Director,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let (directory, maps) = (TestDirectory::new(), Memory::default());
+        let director = start(&directory, &maps).expect("a first start");
+        Self {
+            directory,
+            maps,
+            director,
+        }
+    }
+
+    /// Kills the agent and starts it again.
+    fn restart(&mut self) {
+        self.director = start(&self.directory, &self.maps).expect("a restart");
+    }
+
+    fn edit(&mut self, edits: &[Edit]) {
+        let outcomes = self.director.edit(edits);
+        assert!(outcomes.iter().all(Option::is_none), "{outcomes:?}");
+    }
+
+    fn id(&self, of: u8, number: u8) -> ServerId {
+        let found = self
+            .director
+            .model
+            .servers()
+            .find(|s| s.service == service(of) && s.address == server(number));
+        found.expect("a known server").id
+    }
+
+    fn status(&self, of: u8) -> ServiceStatus {
+        let services = self.director.services().services;
+        let found = services.into_iter().find(|s| s.service == service(of));
+        found.expect("a known service")
+    }
+
+    fn connections(&self, of: u8) -> u64 {
+        self.status(of).counters.connections
+    }
+
+    /// The tables hold exactly what the model says.
+    fn check(&self) {
+        let expected = Tables::expected(&self.director.model);
+        let tables = self.maps.tables();
+        assert_eq!(tables.services, expected.services);
+        let live = |tables: &Tables| -> Vec<_> {
+            let servers = tables.servers.iter();
+            servers.map(|(id, e)| (*id, e.address, e.live)).collect()
+        };
+        assert_eq!(live(&tables), live(&expected));
+    }
+}
+
+fn start(directory: &TestDirectory, maps: &Memory) -> anyhow::Result<Director> {
+    let (store, state) = Store::open(&directory.join("state"))?;
+    Director::start(store, state, Box::new(maps.clone()))
+}
+
+fn zero(of: u8) -> Edit {
+    Edit::Zero {
+        service: Some(service(of)),
+    }
+}
+
+fn hop() -> NextHop {
+    NextHop {
+        ifindex: 2,
+        interface: "eth0".to_owned(),
+        source: [2, 0, 0, 0, 0, 1],
+        destination: [2, 0, 0, 0, 0, 0xfe],
+        mtu: 1500,
+    }
+}
+
+#[test]
+fn a_batch_is_written_once_and_refusals_stand_alone() {
+    let mut lab = Lab::new();
+    let before = lab.maps.tables().writes;
+    let outcomes = lab.director.edit(&[
+        add_service(1),
+        add_service(1),
+        add_server(1, 1),
+        add_server(2, 1),
+        add_server(1, 2),
+    ]);
+    let refused: Vec<_> = outcomes
+        .iter()
+        .map(|o| o.as_ref().map(|r| r.kind))
+        .collect();
+    assert_eq!(
+        refused,
+        [
+            None,
+            Some(RefusalKind::Exists),
+            None,
+            Some(RefusalKind::NoService),
+            None
+        ]
+    );
+    assert_eq!(lab.maps.tables().writes, before + 1);
+    lab.check();
+}
+
+#[test]
+fn a_datapath_that_fails_leaves_everything_as_it_was() {
+    let mut lab = Lab::new();
+    lab.edit(&[add_service(1), add_server(1, 1)]);
+    lab.maps.tables().broken = true;
+    let set = Edit::SetTimeouts {
+        timeouts: Timeouts {
+            tcp: 5,
+            tcp_fin: 5,
+            udp: 5,
+        },
+    };
+    let outcomes = lab
+        .director
+        .edit(&[delete_server(1, 1), add_service(2), add_service(2), set]);
+    let kinds: Vec<_> = outcomes
+        .into_iter()
+        .map(|outcome| outcome.expect("refused").kind)
+        .collect();
+    let failed = RefusalKind::Failed;
+    assert_eq!(kinds, [failed, failed, RefusalKind::Exists, failed]);
+    lab.maps.tables().broken = false;
+    lab.check();
+    assert_eq!(lab.director.timeouts().tcp, 900);
+    lab.restart();
+    assert_eq!(lab.director.services().services.len(), 1);
+    assert_eq!(lab.status(1).servers.len(), 1);
+}
+
+#[test]
+fn a_service_counts_what_its_removed_servers_counted() {
+    let mut lab = Lab::new();
+    lab.edit(&[add_service(1), add_server(1, 1), add_server(1, 2)]);
+    let (first, second) = (lab.id(1, 1), lab.id(1, 2));
+    for port in 0..5 {
+        lab.maps.connect(first, port, 100);
+    }
+    lab.maps.connect(second, 9, 100);
+    lab.edit(&[delete_server(1, 1)]);
+    assert_eq!(lab.connections(1), 6, "retired");
+    lab.director.sweep();
+    assert!(lab.director.model.server(first).is_some(), "flows live on");
+    lab.maps.disconnect();
+    lab.director.sweep();
+    assert!(lab.director.model.server(first).is_none(), "freed");
+    assert_eq!(lab.connections(1), 6);
+    lab.restart();
+    assert_eq!(lab.connections(1), 6, "over a restart");
+    lab.edit(&[add_server(1, 3)]);
+    assert_eq!(lab.id(1, 3), first, "the id is used again");
+    assert_eq!(lab.status(1).servers[0].counters, Counters::default());
+    assert_eq!(lab.connections(1), 6);
+}
+
+#[test]
+fn a_server_that_comes_back_keeps_its_counts() {
+    let mut lab = Lab::new();
+    lab.edit(&[add_service(1), add_server(1, 1)]);
+    lab.maps.connect(lab.id(1, 1), 1, 100);
+    lab.edit(&[delete_server(1, 1), add_server(1, 1)]);
+    assert_eq!(lab.status(1).servers[0].counters.connections, 1);
+    assert_eq!(lab.status(1).servers[0].active, 1);
+    assert_eq!(lab.connections(1), 1);
+}
+
+#[test]
+fn a_new_service_does_not_count_what_the_old_one_did() {
+    let mut lab = Lab::new();
+    lab.edit(&[add_service(1), add_server(1, 1)]);
+    lab.maps.connect(lab.id(1, 1), 1, 100);
+    lab.edit(&[delete_service(1)]);
+    lab.director.sweep();
+    lab.edit(&[add_service(1), add_server(1, 1)]);
+    let status = lab.status(1);
+    assert_eq!(status.counters, Counters::default());
+    assert_eq!(status.servers[0].counters, Counters::default());
+    assert_eq!(status.servers[0].active, 1, "its flow goes on");
+    lab.maps.connect(lab.id(1, 1), 2, 100);
+    assert_eq!(lab.connections(1), 1);
+    lab.restart();
+    assert_eq!(lab.connections(1), 1, "over a restart");
+}
+
+#[test]
+fn zeroing_hides_what_was_counted() {
+    let mut lab = Lab::new();
+    lab.edit(&[add_service(1), add_service(2)]);
+    lab.edit(&[add_server(1, 1), add_server(1, 2), add_server(2, 1)]);
+    for (of, number) in [(1, 1), (1, 2), (2, 1)] {
+        lab.maps.connect(lab.id(of, number), 1, 100);
+    }
+    lab.edit(&[delete_server(1, 2), zero(1)]);
+    assert_eq!((lab.connections(1), lab.connections(2)), (0, 1));
+    assert_eq!(lab.status(1).servers[0].counters, Counters::default());
+    lab.maps.connect(lab.id(1, 1), 2, 40);
+    assert_eq!(lab.status(1).counters.in_bytes, 40);
+    lab.restart();
+    assert_eq!((lab.connections(1), lab.connections(2)), (1, 1));
+    lab.maps.disconnect();
+    lab.director.sweep();
+    assert_eq!(lab.connections(1), 1, "freeing a server moves nothing");
+    lab.edit(&[Edit::Zero { service: None }]);
+    assert_eq!((lab.connections(1), lab.connections(2)), (0, 0));
+}
+
+#[test]
+fn rates_follow_the_kernels_estimator_and_zeroing() {
+    let mut lab = Lab::new();
+    lab.edit(&[add_service(1), add_server(1, 1)]);
+    for port in 0..200 {
+        lab.maps.connect(lab.id(1, 1), port, 100);
+    }
+    lab.director.tick_rates();
+    let status = lab.status(1);
+    // 200 << 9, a quarter of it, (25600 + 511) >> 10; 20000 << 4, a quarter, (80000 + 15) >> 5.
+    assert_eq!(
+        (status.rates.connections, status.rates.in_bytes),
+        (25, 2500)
+    );
+    assert_eq!(status.servers[0].rates, status.rates);
+    lab.edit(&[zero(1)]);
+    assert_eq!(lab.status(1).rates.connections, 0);
+    lab.director.tick_rates();
+    assert_eq!(lab.status(1).rates.connections, 0);
+    lab.restart();
+    lab.director.tick_rates();
+    assert_eq!(lab.status(1).rates.connections, 0, "old counts are no rate");
+}
+
+#[test]
+fn next_hops_reach_every_server_of_the_address() {
+    let mut lab = Lab::new();
+    lab.edit(&[add_service(1), add_service(2), add_server(1, 1)]);
+    let address = server(1).address;
+    assert_eq!(lab.director.wanted(), BTreeSet::from([address]));
+    lab.director.set_next_hop(address, Ok(hop()));
+    lab.edit(&[add_server(2, 1)]);
+    for of in [1, 2] {
+        let entry = lab.maps.tables().servers[&lab.id(of, 1)].clone();
+        assert_eq!(entry.hop, Some(hop()));
+        let Next::Resolved { interface, mac } = lab.status(of).servers[0].next.clone() else {
+            panic!("not resolved");
+        };
+        assert_eq!(
+            (interface.as_str(), mac.as_str()),
+            ("eth0", "02:00:00:00:00:fe")
+        );
+    }
+    let why = "no route to it: add one".to_owned();
+    lab.director.set_next_hop(address, Err(why.clone()));
+    assert_eq!(lab.maps.tables().servers[&lab.id(1, 1)].hop, None);
+    assert_eq!(lab.status(1).servers[0].next, Next::Unresolved { why });
+}
+
+#[test]
+fn next_hops_are_wanted_as_long_as_flows_live() {
+    let mut lab = Lab::new();
+    let watch = lab.director.watch_wanted();
+    lab.edit(&[add_service(1), add_server(1, 1)]);
+    assert!(watch.has_changed().expect("alive"));
+    lab.maps.connect(lab.id(1, 1), 1, 1);
+    lab.edit(&[delete_service(1)]);
+    lab.director.sweep();
+    assert_eq!(lab.director.wanted().len(), 1);
+    lab.maps.disconnect();
+    lab.director.sweep();
+    assert!(lab.director.wanted().is_empty());
+}
+
+#[test]
+fn maps_of_another_state_are_emptied() {
+    let mut lab = Lab::new();
+    lab.edit(&[add_service(1), add_server(1, 1)]);
+    lab.maps.connect(lab.id(1, 1), 1, 1);
+    let other = TestDirectory::new();
+    let director = start(&other, &lab.maps).expect("a start");
+    assert!(lab.maps.tables().flows.is_empty());
+    assert!(director.services().services.is_empty());
+}
+
+#[test]
+fn new_maps_start_counters_and_ids_afresh() {
+    let mut lab = Lab::new();
+    lab.edit(&[add_service(1), add_server(1, 1), add_server(1, 2)]);
+    lab.maps.connect(lab.id(1, 1), 1, 1);
+    lab.edit(&[delete_server(1, 1), zero(1)]);
+    lab.maps = Memory::default();
+    lab.restart();
+    lab.check();
+    assert_eq!(lab.director.model.servers().count(), 1, "no retired ones");
+    lab.maps.connect(lab.id(1, 2), 1, 1);
+    assert_eq!(lab.connections(1), 1);
+}
+
+#[test]
+fn ids_that_only_flows_know_are_not_given_away() {
+    let mut lab = Lab::new();
+    lab.edit(&[add_service(1), add_server(1, 1)]);
+    let unrecorded = lab.id(1, 1);
+    lab.maps.connect(unrecorded, 1, 1);
+    // The journal lost the edits: the file system was full, say.
+    let journal = lab.directory.join("state/journal.ndjson");
+    let text = std::fs::read_to_string(&journal).expect("there");
+    let head = text.lines().next().expect("a head");
+    std::fs::write(&journal, format!("{head}\n")).expect("writable");
+    lab.restart();
+    lab.edit(&[add_service(1), add_server(1, 2)]);
+    assert_ne!(lab.id(1, 2), unrecorded);
+    lab.restart();
+    assert_ne!(lab.id(1, 2), unrecorded);
+    lab.maps.disconnect();
+    lab.maps
+        .tables()
+        .servers
+        .get_mut(&unrecorded)
+        .expect("kept")
+        .live = false;
+    lab.director.sweep();
+    lab.edit(&[add_server(1, 3)]);
+    assert_eq!(lab.id(1, 3), unrecorded);
+}
+
+#[test]
+fn ten_thousand_servers_come_in_by_one_batch() {
+    let mut lab = Lab::new();
+    let mut edits = Vec::new();
+    for number in 0..1_000u16 {
+        let [high, low] = number.to_be_bytes();
+        let address = numbered_service(high, low);
+        edits.push(Edit::AddService {
+            service: address,
+            options: service_options("wrr"),
+        });
+        for member in 0..10 {
+            edits.push(Edit::AddServer {
+                service: address,
+                server: server(member + 1),
+                options: server_options(1),
+            });
+        }
+    }
+    lab.edit(&edits);
+    lab.check();
+    lab.restart();
+    lab.check();
+    assert_eq!(lab.director.model.servers().count(), 10_000);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Written by changes alone, in batches some of which fail, the tables hold what the model
+    /// says; an id that flows use never means another server, over restarts too.
+    #[test]
+    fn the_tables_follow_the_model(
+        steps in prop::collection::vec(
+            (prop::collection::vec(edits(), 0..6), 0..8u8, any::<prop::sample::Index>()), 0..20),
+    ) {
+        let mut lab = Lab::new();
+        let mut port = 0;
+        for (batch, dice, which) in steps {
+            lab.maps.tables().broken = dice == 0;
+            lab.director.edit(&batch);
+            lab.maps.tables().broken = false;
+            lab.check();
+            let listed: Vec<_> = lab.director.model.servers()
+                .filter(|s| matches!(s.standing, Standing::Live { .. }))
+                .map(|s| s.id)
+                .collect();
+            if dice % 2 == 1 && !listed.is_empty() {
+                port += 1;
+                lab.maps.connect(*which.get(&listed), port, 10);
+            }
+            match dice {
+                2 => lab.restart(),
+                4 => lab.maps.disconnect(),
+                6 => lab.director.sweep(),
+                0 | 1 | 3 | 5 | 7.. => {}
+            }
+            for flow in &lab.maps.tables().flows {
+                prop_assert!(lab.director.model.server(flow.server).is_some());
+            }
+        }
+    }
+}
+
+fn numbered_service(high: u8, low: u8) -> ServiceAddress {
+    ServiceAddress::Address {
+        protocol: Protocol::Tcp,
+        address: [10, 1, high, low].into(),
+        port: 80,
+    }
+}

@@ -1,0 +1,132 @@
+//! The running agent: start, periodic tasks, signals, stop.
+
+use crate::config::Config;
+use crate::control;
+use crate::director::{Director, Shared};
+use crate::model::Datapath;
+use crate::rates;
+use crate::state::{Lock, Store};
+use anyhow::Context;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often expired flows are reclaimed and the journal is looked after.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// How often a long or broken journal is looked for.
+const COMPACT: Duration = Duration::from_secs(5);
+
+/// How long clients have to take their answers once the agent is to stop.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM or SIGINT. Then the state is written and the socket removed, and the
+/// datapath forwards on.
+///
+/// # Errors
+/// When something that is needed is missing or another's; nothing is left half-done.
+pub(crate) fn run(
+    config: &Config,
+    open: impl FnOnce(&Config) -> anyhow::Result<Box<dyn Datapath>>,
+) -> anyhow::Result<()> {
+    let _lock = Lock::take(&config.state_dir)?;
+    let (store, state) = Store::open(&config.state_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let mut stop = Stop::new()?;
+        // The socket first: it is the last that can be another agent's, and needs no undoing.
+        let socket = control::Socket::bind(&config.socket)?;
+        let director = Shared::new(Director::start(store, state, open(config)?)?);
+        let (stopping, stopped) = watch::channel(false);
+        let server = tokio::spawn(control::serve(socket, director.clone(), stopped));
+        let tasks = [
+            every(SWEEP, &director, Director::sweep),
+            every(rates::PERIOD, &director, Director::tick_rates),
+            every(COMPACT, &director, Director::compact_if_due),
+            tokio::spawn(sync_journal(director.clone())),
+        ];
+        tracing::info!("ready, listening on {}", config.socket.display());
+
+        stop.requested().await;
+        stopping.send_replace(true);
+        if tokio::time::timeout(LAST_ANSWERS, server).await.is_err() {
+            tracing::warn!("clients that took no answer were cut off");
+        }
+        for task in tasks {
+            task.abort();
+        }
+        director.with(Director::compact).await;
+        tracing::info!("stopped; the datapath forwards on");
+        Ok(())
+    })
+}
+
+/// Calls `work` on the director every `period`, late rather than twice.
+fn every(
+    period: Duration,
+    director: &Shared,
+    work: fn(&mut Director),
+) -> tokio::task::JoinHandle<()> {
+    let director = director.clone();
+    tokio::spawn(async move {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await; // the first comes at once
+        loop {
+            ticks.tick().await;
+            director.with(work).await;
+        }
+    })
+}
+
+/// Syncs the journal every second, without holding the director meanwhile.
+async fn sync_journal(director: Shared) {
+    let mut ticks = interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(file) = director.with(Director::unsynced).await else {
+            continue;
+        };
+        let synced = tokio::task::spawn_blocking(move || file.sync_data()).await;
+        if let Ok(Err(error)) = synced {
+            tracing::warn!("cannot sync the journal: {error}");
+        }
+    }
+}
+
+/// The signals that concern the agent.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a request to stop.
+    async fn requested(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    tracing::info!("SIGHUP has no meaning yet: restart the agent to read its configuration");
+                }
+            }
+        }
+    }
+}
