@@ -143,7 +143,8 @@ fn next(feed: &Feed, tally: &mut Tally) -> Option<u64> {
         Order::FRESH => {
             let flow = FIRST_FRESH + tally.fresh;
             tally.fresh += 1;
-            Some(flow & (FLOWS - 1))
+            // Starting over would bring back flows that are known.
+            if flow < FLOWS { Some(flow) } else { None }
         }
         _ => None,
     }

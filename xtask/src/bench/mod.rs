@@ -65,7 +65,7 @@ impl Bench {
             eprintln!("bench: loading eBPF programs needs root; run it as root or with sudo");
             return Ok(ExitCode::from(3));
         }
-        pin(self.cpu)?;
+        let cpu = pin(self.cpu)?;
 
         let mut object = load(&object()?)?;
         baseline::configure(&mut object)?;
@@ -74,6 +74,11 @@ impl Bench {
         let subjects = self.choose(baseline::subjects(&object)?)?;
 
         if !self.json {
+            println!(
+                "BPF_PROG_TEST_RUN on CPU {cpu}, {} rounds of {PACKETS} packets, tables of {} flows",
+                self.rounds(),
+                layout::CAPACITY
+            );
             println!("{}", report::HEADING);
         }
         for flows in KNOWN.into_iter().chain([Flows::New]) {
@@ -86,6 +91,10 @@ impl Bench {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    const fn rounds(&self) -> u32 {
+        if self.quick { 3 } else { 9 }
     }
 
     /// All rows, or those asked for and those that their figures are made from.
@@ -121,7 +130,7 @@ impl Bench {
             subject.fill(ruler, flows)?;
         }
         let mut rounds = Rounds::new();
-        for _ in 0..if self.quick { 3 } else { 9 } {
+        for _ in 0..self.rounds() {
             for subject in &subjects {
                 let ns = subject.measure(ruler, flows, PACKETS)?;
                 rounds.entry(subject.name).or_default().push(ns);
@@ -135,7 +144,7 @@ impl Bench {
 const PACKETS: u32 = 1_000_000;
 
 /// Keeps this thread on one CPU: a test run happens on the CPU of its caller.
-fn pin(cpu: Option<usize>) -> anyhow::Result<()> {
+fn pin(cpu: Option<usize>) -> anyhow::Result<usize> {
     let this = Pid::from_raw(0);
     let allowed = sched_getaffinity(this)?;
     let last = (0..CpuSet::count()).rfind(|&cpu| allowed.is_set(cpu) == Ok(true));
@@ -143,7 +152,8 @@ fn pin(cpu: Option<usize>) -> anyhow::Result<()> {
     let mut one = CpuSet::new();
     one.set(cpu)
         .with_context(|| format!("there is no CPU {cpu}"))?;
-    sched_setaffinity(this, &one).with_context(|| format!("cannot measure on CPU {cpu}"))
+    sched_setaffinity(this, &one).with_context(|| format!("cannot measure on CPU {cpu}"))?;
+    Ok(cpu)
 }
 
 fn object() -> anyhow::Result<Vec<u8>> {

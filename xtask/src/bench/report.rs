@@ -19,19 +19,21 @@ pub(super) struct Row {
     name: &'static str,
     /// How many flows.
     flows: Flows,
-    /// Median without the ruler.
+    /// Without the ruler: the median less the ruler's median.
     net_ns: f64,
-    /// Median as measured.
+    /// As measured: the median.
     raw_ns: f64,
     /// Net over the net of H, for established flows.
     ratio_h: Option<f64>,
     /// Net over the net of an LRU map's insert, for new flows.
     ratio_insert: Option<f64>,
-    /// Least and most of the rounds without the ruler.
+    /// The least less the ruler's least: the figure of the machine's quietest moments.
     net_min: f64,
+    /// The most less the ruler's least.
     net_max: f64,
-    /// Least and most of the rounds as measured.
+    /// The least as measured.
     raw_min: f64,
+    /// The most as measured.
     raw_max: f64,
     /// Rounds measured.
     rounds: usize,
@@ -81,20 +83,20 @@ pub(super) fn rows(
 ) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for subject in subjects {
-        let raw = of(rounds, subject.name)?;
-        let net = net(subject, rounds)?;
+        let raw = Spread::of(rounds, subject.name)?;
+        let ruler = ruler(subject, rounds)?;
         rows.push(Row {
             name: subject.name,
             flows,
-            net_ns: median(&net),
-            raw_ns: median(raw),
+            net_ns: raw.median - ruler.median,
+            raw_ns: raw.median,
             ratio_h: None,
             ratio_insert: None,
-            net_min: least(&net),
-            net_max: most(&net),
-            raw_min: least(raw),
-            raw_max: most(raw),
-            rounds: raw.len(),
+            net_min: raw.min - ruler.min,
+            net_max: raw.max - ruler.min,
+            raw_min: raw.min,
+            raw_max: raw.max,
+            rounds: raw.rounds,
             packets,
             verified: subject.verified,
         });
@@ -106,57 +108,74 @@ pub(super) fn rows(
     };
     let (h, insert) = (yardstick(H), yardstick(LRU_INSERT));
     for row in &mut rows {
-        row.ratio_h = h.map(|h| row.net_ns / h);
-        row.ratio_insert = insert.map(|insert| row.net_ns / insert);
+        if ![NOTHING, NOTHING6, NOTHING_GROWN].contains(&row.name) {
+            row.ratio_h = h.map(|h| row.net_ns / h);
+            row.ratio_insert = insert.map(|insert| row.net_ns / insert);
+        }
     }
     Ok(rows)
 }
 
-/// What a row takes without the ruler, round by round: machines drift, and the ruler of the
-/// same round drifted along.
-fn net(subject: &Subject, rounds: &Rounds) -> anyhow::Result<Vec<f64>> {
-    let raw = of(rounds, subject.name)?;
-    let still = of(
+/// The ruler's part of a row.
+fn ruler(subject: &Subject, rounds: &Rounds) -> anyhow::Result<Spread> {
+    let still = Spread::of(
         rounds,
         match subject.traffic.peer {
             IpAddr::V4(_) => NOTHING,
             IpAddr::V6(_) => NOTHING6,
         },
     )?;
+    if subject.expect.growth == 0 {
+        return Ok(still);
+    }
     // Both moves of the head, there by the program and back by the ruler, are the same helper.
-    let moved = of(rounds, NOTHING)?
-        .iter()
-        .zip(of(rounds, NOTHING_GROWN)?)
-        .map(|(still, grown)| {
-            if subject.expect.growth == 0 {
-                0.0
-            } else {
-                (grown - still) / 2.0
-            }
-        });
-    Ok(raw
-        .iter()
-        .zip(still.iter().zip(moved))
-        .map(|(raw, (still, moved))| raw - still - moved)
-        .collect())
+    let (unmoved, moved) = (
+        Spread::of(rounds, NOTHING)?,
+        Spread::of(rounds, NOTHING_GROWN)?,
+    );
+    Ok(Spread {
+        min: still.min + (moved.min - unmoved.min) / 2.0,
+        median: still.median + (moved.median - unmoved.median) / 2.0,
+        ..still
+    })
 }
 
-fn of<'a>(rounds: &'a Rounds, name: &str) -> anyhow::Result<&'a [f64]> {
-    let rounds = rounds.get(name).map(Vec::as_slice);
-    rounds.with_context(|| format!("row {name} was not measured"))
+/// What the rounds of a row came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    min: f64,
+    median: f64,
+    max: f64,
+    rounds: usize,
 }
 
-fn least(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::INFINITY, f64::min)
+impl Spread {
+    fn of(rounds: &Rounds, name: &str) -> anyhow::Result<Self> {
+        let measured = rounds.get(name).and_then(|values| Self::new(values));
+        measured.with_context(|| format!("row {name} was not measured"))
+    }
+
+    /// The spread of values; none without a value. Of two middle ones the upper is the median.
+    fn new(values: &[f64]) -> Option<Self> {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        Some(Self {
+            min: *sorted.first()?,
+            median: *sorted.get(sorted.len() / 2)?,
+            max: *sorted.last()?,
+            rounds: sorted.len(),
+        })
+    }
 }
 
-fn most(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The middle one, the upper of two.
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    #[test]
+    fn an_outlier_moves_the_maximum_only() {
+        let spread = Spread::new(&[3.0, 1000.0, 1.0, 2.0, 4.0]).unwrap();
+        assert_eq!((spread.min, spread.median, spread.max), (1.0, 3.0, 1000.0));
+        assert_eq!(Spread::new(&[]), None);
+    }
 }

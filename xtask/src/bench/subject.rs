@@ -7,6 +7,9 @@ use anyhow::Context as _;
 use aya::programs::{ProgramFd, Xdp};
 
 /// A row of the table: a loaded program that is fed one kind of packets.
+///
+/// All rows stay loaded and take turns. Two rows that keep flows in one table would measure each
+/// other's fill and evictions: each needs an object of its own.
 pub(super) struct Subject {
     /// The row's name.
     pub(super) name: &'static str,
