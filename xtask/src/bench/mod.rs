@@ -5,6 +5,9 @@
 //! measured in the same rounds and subtracted, and rows take turns within a round, so that a
 //! noisy machine is equally noisy to all. Ratios carry over between machines, ns do not.
 //!
+//! A further row is one more [`Subject`]: load an object, set its maps, say what the program is
+//! fed and what must come out. A subject keeps its program, so the object need not be kept.
+//!
 //! | room | holds |
 //! |---|---|
 //! | `subject` | what a row is |
@@ -33,6 +36,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, geteuid};
 use report::{Rounds, Row};
 use ruler::{Flows, Maps, Ruler};
+use std::path::Path;
 use std::process::ExitCode;
 use subject::{KNOWN, Subject};
 
@@ -67,7 +71,7 @@ impl Bench {
         }
         let cpu = pin(self.cpu)?;
 
-        let mut object = load(&object()?)?;
+        let mut object = load("bench")?;
         baseline::configure(&mut object)?;
         let maps = Maps::take(&mut object)?;
         let mut ruler = Ruler::new(&object, maps)?;
@@ -156,17 +160,13 @@ fn pin(cpu: Option<usize>) -> anyhow::Result<usize> {
     Ok(cpu)
 }
 
-fn object() -> anyhow::Result<Vec<u8>> {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../target/bpfel-unknown-none/release/bench"
-    );
-    std::fs::read(path).with_context(|| format!("cannot read the eBPF object {path}"))
-}
-
-/// Loads an object and all its XDP programs.
-fn load(object: &[u8]) -> anyhow::Result<Ebpf> {
-    let mut object = Ebpf::load(object).context("cannot create the object's maps")?;
+/// Loads an object, a binary of lb-ebpf, and all its XDP programs.
+fn load(bin: &str) -> anyhow::Result<Ebpf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/bpfel-unknown-none/release")
+        .join(bin);
+    let context = || format!("cannot load the eBPF object {}", path.display());
+    let mut object = Ebpf::load_file(&path).with_context(context)?;
     for (name, program) in object.programs_mut() {
         let program: &mut Xdp = program.try_into()?;
         let context = || format!("program {name}");

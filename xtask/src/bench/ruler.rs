@@ -62,6 +62,15 @@ pub(super) struct Run<'a> {
     pub(super) packets: u32,
 }
 
+/// What a run came to.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// The time of a packet in ns, the ruler's own included.
+    pub(super) ns: f64,
+    /// The last packet as it left.
+    pub(super) last: Vec<u8>,
+}
+
 /// The feeder, loaded.
 pub(super) struct Ruler<'a> {
     feeder4: &'a Xdp,
@@ -118,14 +127,14 @@ impl<'a> Ruler<'a> {
         })
     }
 
-    /// Runs a program; the time one packet took, in ns, the ruler's own included.
+    /// Runs a program.
     ///
-    /// The time is the thread's processor time: the kernel reports whole ns only.
+    /// The time taken is the thread's processor time: the kernel reports whole ns only.
     ///
     /// # Errors
     ///
     /// When the kernel refuses, or some packet did not come out as it must.
-    pub(super) fn run(&mut self, run: &Run<'_>) -> anyhow::Result<f64> {
+    pub(super) fn run(&mut self, run: &Run<'_>) -> anyhow::Result<Outcome> {
         let feed = run.traffic.feed(run.flows, run.visit);
         let packet = run.traffic.packet();
         let target = &mut self.maps.target;
@@ -158,7 +167,10 @@ impl<'a> Ruler<'a> {
         let earlier = u64::from(run.packets) - 1;
         run.expect.check(result.return_value, &packet, last)?;
         run.expect.check_earlier(earlier, &before, &after)?;
-        Ok(spent as f64 / f64::from(run.packets))
+        Ok(Outcome {
+            ns: spent as f64 / f64::from(run.packets),
+            last: last.to_vec(),
+        })
     }
 
     /// The tally of all CPUs: the run may have been on any.

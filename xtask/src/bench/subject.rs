@@ -116,6 +116,7 @@ impl Subject {
         ruler
             .run(&warm)
             .and_then(|_| ruler.run(&run))
+            .map(|outcome| outcome.ns)
             .with_context(|| format!("row {}, flows {flows:?}", self.name))
     }
 }

@@ -1,7 +1,7 @@
 //! That the ruler measures what it says, on the kernel: `cargo test -p xtask -- --ignored`.
 
 use super::baseline;
-use super::ruler::{Expect, Flows, Maps, Ruler, Run, TX};
+use super::ruler::{Expect, Flows, Maps, PASS, Ruler, Run, TX};
 use super::subject::Subject;
 use super::traffic::{Traffic, Transport, Visit};
 use aya::Ebpf;
@@ -10,8 +10,7 @@ use aya::programs::{TestRun as _, TestRunOptions};
 const NEEDS: &str = "needs root and the eBPF toolchain";
 
 fn bench() -> (Ebpf, Maps) {
-    let object = super::object().expect(NEEDS);
-    let mut object = super::load(&object).expect(NEEDS);
+    let mut object = super::load("bench").expect(NEEDS);
     baseline::configure(&mut object).unwrap();
     let maps = Maps::take(&mut object).unwrap();
     (object, maps)
@@ -94,44 +93,112 @@ fn packets_before_the_last_are_judged() {
     );
 }
 
-/// Every kind of packet reaches the program whole: the ruler checks each header checksum.
+/// What the feeder writes is the packet that was asked for, byte by byte.
 #[test]
 #[ignore = "needs root and the eBPF toolchain"]
-fn every_kind_of_traffic_is_fed() {
+fn flow_zero_is_fed_as_described() {
+    let (object, maps) = bench();
+    let mut ruler = Ruler::new(&object, maps).unwrap();
+    let subjects = baseline::subjects(&object).unwrap();
+    let nothing = row(&subjects, baseline::NOTHING);
+    for traffic in [Traffic::TCP, Traffic::UDP, Traffic::TCP6] {
+        for (reply, services) in [(false, 1), (false, 10_000), (true, 1)] {
+            let traffic = Traffic {
+                reply,
+                services,
+                ..traffic
+            };
+            let run = Run {
+                flows: Flows::Known(1),
+                ..run(nothing, &traffic, 3)
+            };
+            assert_eq!(ruler.run(&run).unwrap().last, traffic.packet());
+        }
+    }
+}
+
+/// Every flow of every kind reaches the program whole: the ruler checks header checksums.
+#[test]
+#[ignore = "needs root and the eBPF toolchain"]
+fn flows_differ_and_are_sound() {
     let (object, maps) = bench();
     let mut ruler = Ruler::new(&object, maps).unwrap();
     let subjects = baseline::subjects(&object).unwrap();
     let parse = row(&subjects, "parse");
-    for transport in [Transport::Tcp(0x02), Transport::Udp] {
-        for reply in [false, true] {
-            for services in [1, 10_000] {
-                let traffic = Traffic {
-                    transport,
-                    reply,
-                    services,
-                    ..Traffic::TCP
-                };
-                for (flows, visit) in [
-                    (Flows::Known(1 << 20), Visit::AtRandom),
-                    (Flows::Known(1 << 20), Visit::InTurn),
-                    (Flows::New, Visit::InTurn),
-                ] {
-                    let run = Run {
-                        flows,
-                        visit,
-                        ..run(parse, &traffic, 1000)
-                    };
-                    ruler.run(&run).unwrap();
-                }
-            }
+    let many = Flows::Known(1 << 20);
+    for (reply, services) in [(false, 1), (false, 10_000), (true, 1)] {
+        let traffic = Traffic {
+            transport: Transport::Tcp(0x02),
+            reply,
+            services,
+            ..Traffic::TCP
+        };
+        for (flows, visit) in [
+            (many, Visit::AtRandom),
+            (many, Visit::InTurn),
+            (Flows::New, Visit::InTurn),
+        ] {
+            let run = Run {
+                flows,
+                visit,
+                ..run(parse, &traffic, 1)
+            };
+            let seen = (0..100)
+                .map(|_| ruler.run(&run).unwrap().last[26..38].to_vec())
+                .collect::<std::collections::BTreeSet<_>>();
+            assert!(seen.len() > 95, "{} flows of 100 packets", seen.len());
         }
     }
-    let wrong = Run {
-        expect: Expect {
-            readdressed: false,
-            ..parse.expect
-        },
-        ..run(parse, &Traffic::TCP, 1)
+}
+
+/// The yardstick does what a balancer has to: wraps the whole datagram for one server.
+#[test]
+#[ignore = "needs root and the eBPF toolchain"]
+fn h_tunnels() {
+    let (object, maps) = bench();
+    let mut ruler = Ruler::new(&object, maps).unwrap();
+    let subjects = baseline::subjects(&object).unwrap();
+    let h = row(&subjects, baseline::H);
+    h.fill(&mut ruler, Flows::Known(1)).unwrap();
+    let run = Run {
+        flows: Flows::Known(1),
+        ..run(h, &Traffic::TCP, 5)
     };
-    ruler.run(&wrong).unwrap_err();
+    let (inner, outer) = (Traffic::TCP.packet(), ruler.run(&run).unwrap().last);
+    assert_eq!(outer[34..], inner[14..]);
+    assert_eq!(outer[12..15], [0x08, 0x00, 0x45]);
+    assert_eq!(outer[16..18], 60_u16.to_be_bytes());
+    assert_eq!(outer[23], 4, "IPIP");
+    assert_eq!(outer[30..32], [192, 168]);
+}
+
+/// An expectation that is not met is refused, whichever it is.
+#[test]
+#[ignore = "needs root and the eBPF toolchain"]
+fn wrong_expectations_are_refused() {
+    let (object, maps) = bench();
+    let mut ruler = Ruler::new(&object, maps).unwrap();
+    let subjects = baseline::subjects(&object).unwrap();
+    let parse = row(&subjects, "parse");
+    let right = parse.expect;
+    for expect in [
+        Expect {
+            action: PASS,
+            ..right
+        },
+        Expect {
+            growth: 20,
+            ..right
+        },
+        Expect {
+            readdressed: false,
+            ..right
+        },
+    ] {
+        let run = Run {
+            expect,
+            ..run(parse, &Traffic::TCP, 1)
+        };
+        ruler.run(&run).unwrap_err();
+    }
 }

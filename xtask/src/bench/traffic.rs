@@ -63,7 +63,7 @@ impl Traffic {
         ..Self::TCP
     };
 
-    /// The packet of some flow, complete.
+    /// The packet of flow 0, complete.
     pub(super) fn packet(&self) -> Vec<u8> {
         let mut packet = vec![DIRECTOR, 0, 0, 0, 0, 1, 0x0a, 0, 0, 0, 0, 2];
         let (protocol, transport) = self.transport();
@@ -75,6 +75,8 @@ impl Traffic {
                 packet.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
                 let client = Ipv4Addr::new(10, 0, 0, 0).octets();
                 packet.extend(self.directed(client, peer.octets()).concat());
+                let checksum = !fold(sum(&packet[14..34]));
+                packet[24..26].copy_from_slice(&checksum.to_ne_bytes());
             }
             IpAddr::V6(peer) => {
                 packet.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
@@ -113,7 +115,7 @@ impl Traffic {
             length: u32::try_from(packet.len()).expect("a few bytes"),
             order,
             reply: u32::from(self.reply),
-            header_sum: sum(&packet[14..26]),
+            header_sum: sum(&packet[14..24]),
             zero: [0],
         }
     }
@@ -163,8 +165,12 @@ pub(super) fn sum(bytes: &[u8]) -> u32 {
 
 /// Whether an IPv4 header without options carries the right checksum.
 pub(super) fn sound(header: &[u8]) -> bool {
-    let sum = sum(header);
-    (sum & 0xffff) + (sum >> 16) == 0xffff
+    fold(sum(header)) == 0xffff
+}
+
+fn fold(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    u16::try_from((sum & 0xffff) + (sum >> 16)).expect("two halves were added twice")
 }
 
 #[cfg(test)]
