@@ -68,6 +68,10 @@ pub(super) struct Outcome {
     /// The time of a packet in ns, the ruler's own included.
     pub(super) ns: f64,
     /// The last packet as it left.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "only tests compare whole packets")
+    )]
     pub(super) last: Vec<u8>,
 }
 
