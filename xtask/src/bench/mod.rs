@@ -79,8 +79,7 @@ impl Bench {
 
         if !self.json {
             println!(
-                "BPF_PROG_TEST_RUN on CPU {cpu}, {} rounds of {PACKETS} packets, tables of {} flows",
-                self.rounds(),
+                "BPF_PROG_TEST_RUN on CPU {cpu}, rounds of {PACKETS} packets, tables of {} flows",
                 layout::CAPACITY
             );
             println!("{}", report::HEADING);
@@ -97,8 +96,13 @@ impl Bench {
         Ok(ExitCode::SUCCESS)
     }
 
-    const fn rounds(&self) -> u32 {
-        if self.quick { 3 } else { 9 }
+    /// How often every row is measured. Few flows take little time and show noise most.
+    const fn rounds(&self, flows: Flows) -> u32 {
+        let rounds = if self.quick { 3 } else { 9 };
+        match flows {
+            Flows::Known(..=1024) => 5 * rounds,
+            Flows::Known(_) | Flows::New => rounds,
+        }
     }
 
     /// All rows, or those asked for and those that their figures are made from.
@@ -134,7 +138,7 @@ impl Bench {
             subject.fill(ruler, flows)?;
         }
         let mut rounds = Rounds::new();
-        for _ in 0..self.rounds() {
+        for _ in 0..self.rounds(flows) {
             for subject in &subjects {
                 let ns = subject.measure(ruler, flows, PACKETS)?;
                 rounds.entry(subject.name).or_default().push(ns);

@@ -23,10 +23,14 @@ pub(super) struct Row {
     net_ns: f64,
     /// As measured: the median.
     raw_ns: f64,
-    /// Net over the net of H, for established flows.
+    /// `net_ns` over that of H, for established flows.
     ratio_h: Option<f64>,
-    /// Net over the net of an LRU map's insert, for new flows.
+    /// `net_min` over that of H, for established flows.
+    ratio_h_min: Option<f64>,
+    /// `net_ns` over that of an LRU map's insert, for new flows.
     ratio_insert: Option<f64>,
+    /// `net_min` over that of an LRU map's insert, for new flows.
+    ratio_insert_min: Option<f64>,
     /// The least less the ruler's least: the figure of the machine's quietest moments.
     net_min: f64,
     /// The most less the ruler's least.
@@ -45,7 +49,7 @@ pub(super) struct Row {
 
 /// The table's heading: columns as in [`Row`]'s text form.
 pub(super) const HEADING: &str =
-    "flows    row               raw ns   net ns  (min..max)           ratio      verified";
+    "flows    row               raw ns   net ns  (min..max)          ratio, of minima  verified";
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,10 +57,12 @@ impl fmt::Display for Row {
             Flows::Known(flows) => flows.to_string(),
             Flows::New => "new".to_owned(),
         };
-        let ratio = match (self.ratio_h, self.ratio_insert) {
-            (Some(ratio), _) => format!("{ratio:.2} h"),
-            (None, Some(ratio)) => format!("{ratio:.2} insert"),
-            (None, None) => String::new(),
+        let ratio = match (self.ratio_h, self.ratio_h_min) {
+            (Some(ratio), Some(min)) => format!("{ratio:.2} {min:.2} h"),
+            _ => match (self.ratio_insert, self.ratio_insert_min) {
+                (Some(ratio), Some(min)) => format!("{ratio:.2} {min:.2} insert"),
+                _ => String::new(),
+            },
         };
         let noise = format!("({:.1}..{:.1})", self.net_min, self.net_max);
         let verified = self
@@ -64,7 +70,7 @@ impl fmt::Display for Row {
             .map_or(String::new(), |count| count.to_string());
         write!(
             f,
-            "{flows:<8} {:<16} {:>7.1}  {:>7.1}  {noise:<18}  {ratio:<11} {verified}",
+            "{flows:<8} {:<16} {:>7.1}  {:>7.1}  {noise:<18}  {ratio:<17} {verified}",
             self.name, self.raw_ns, self.net_ns
         )
     }
@@ -91,7 +97,9 @@ pub(super) fn rows(
             net_ns: raw.median - ruler.median,
             raw_ns: raw.median,
             ratio_h: None,
+            ratio_h_min: None,
             ratio_insert: None,
+            ratio_insert_min: None,
             net_min: raw.min - ruler.min,
             net_max: raw.max - ruler.min,
             raw_min: raw.min,
@@ -102,15 +110,16 @@ pub(super) fn rows(
         });
     }
     let yardstick = |name| {
-        rows.iter()
-            .find(|row| row.name == name)
-            .map(|row| row.net_ns)
+        let row = rows.iter().find(|row| row.name == name)?;
+        Some((row.net_ns, row.net_min))
     };
     let (h, insert) = (yardstick(H), yardstick(LRU_INSERT));
     for row in &mut rows {
         if ![NOTHING, NOTHING6, NOTHING_GROWN].contains(&row.name) {
-            row.ratio_h = h.map(|h| row.net_ns / h);
-            row.ratio_insert = insert.map(|insert| row.net_ns / insert);
+            row.ratio_h = h.map(|(net, _)| row.net_ns / net);
+            row.ratio_h_min = h.map(|(_, min)| row.net_min / min);
+            row.ratio_insert = insert.map(|(net, _)| row.net_ns / net);
+            row.ratio_insert_min = insert.map(|(_, min)| row.net_min / min);
         }
     }
     Ok(rows)
