@@ -1,1 +1,3 @@
 //! Build, lab, demo, bench and test of lb.
+
+pub mod bench;
