@@ -1,1 +1,5 @@
 //! Build, lab, demo, bench and test of lb.
+
+pub mod lab;
+pub mod load;
+pub mod serve;
