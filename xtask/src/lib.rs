@@ -1,5 +1,6 @@
 //! Build, lab, demo, bench and test of lb.
 
+pub mod demo;
 pub mod lab;
 pub mod load;
 pub mod serve;

@@ -72,6 +72,14 @@ impl Session {
         })
     }
 
+    /// The client's end of the connection.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn local(&self) -> Result<SocketAddr> {
+        Ok(self.stream.get_ref().local_addr()?)
+    }
+
     /// Makes a request and gives the answer's first line: the name of the server.
     ///
     /// # Errors

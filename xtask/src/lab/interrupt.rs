@@ -11,7 +11,11 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use std::io::{PipeWriter, Read, Write};
 use std::process::exit;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+
+/// Whether a signal came.
+static CAME: AtomicBool = AtomicBool::new(false);
 
 /// Where the handler writes the number of the signal it caught.
 static CAUGHT: OnceLock<PipeWriter> = OnceLock::new();
@@ -34,8 +38,8 @@ pub fn removes(lab: &str) -> Result<()> {
             return;
         }
         eprintln!("\ninterrupted: removing lab {lab}");
-        // The rest of the process meets a vanishing lab and may fail, and end, meanwhile; then
-        // the lab's own drop does the same.
+        // The rest of the process meets a vanishing lab meanwhile; its own drop of the lab does
+        // the same as this, and the two do not disturb each other.
         if let Err(error) = register::remove(&lab) {
             eprintln!("{error:#}; `cargo xtask lab down --name {lab}` tries again");
         }
@@ -47,14 +51,23 @@ pub fn removes(lab: &str) -> Result<()> {
         SigSet::empty(),
     );
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        // SAFETY: `note` does nothing but what is allowed in a signal handler: it reads an
-        // initialised static and calls write(2).
+        // SAFETY: `note` does nothing but what is allowed in a signal handler: it touches
+        // initialised statics and calls write(2).
         unsafe { sigaction(signal, &action) }.with_context(|| format!("cannot catch {signal}"))?;
     }
     Ok(())
 }
 
+/// Returns at once if no signal came; else waits for the end that [`removes`] brings. To be called
+/// before an error is reported that may come of the vanishing lab.
+pub fn settle() {
+    while CAME.load(Ordering::SeqCst) {
+        thread::park();
+    }
+}
+
 extern "C" fn note(signal: libc::c_int) {
+    CAME.store(true, Ordering::SeqCst);
     if let (Some(mut pipe), Ok(number)) = (CAUGHT.get(), u8::try_from(signal)) {
         // The pipe is empty but for signals, so it has room; a second signal says nothing new.
         let _ = pipe.write(&[number]);

@@ -33,8 +33,10 @@
 //! by the next one.
 
 pub mod background;
+pub mod director;
 pub mod host;
 pub mod interrupt;
+pub mod listing;
 pub mod plan;
 pub mod register;
 pub mod verb;

@@ -21,6 +21,9 @@ pub const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x100);
 /// The client's IPv4 address.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
+/// The first director's IPv4 address.
+pub const DIRECTOR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
 /// The most real servers that the address plan has room for.
 pub const MOST_SERVERS: usize = 80;
 
@@ -118,6 +121,7 @@ mod tests {
     #[test]
     fn no_two_hosts_share_an_address_and_none_has_the_vip() {
         let mut taken = vec![CLIENT, VIP];
+        assert_eq!(address(director_last(1)), DIRECTOR);
         taken.extend((1..=2).map(|n| address(director_last(n))));
         taken.extend((1..=MOST_SERVERS).map(server_address));
         let all = taken.len();

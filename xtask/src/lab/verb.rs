@@ -88,9 +88,9 @@ fn up(name: &str, plan: &Plan, hold: bool) -> Result<()> {
     );
     if hold {
         println!("\nThe lab is removed at Ctrl-C.");
-    }
-    while hold {
-        thread::park();
+        loop {
+            thread::park();
+        }
     }
     Ok(())
 }
