@@ -134,13 +134,21 @@ impl<'a> Director<'a> {
     /// # Errors
     /// When it ends, or does not answer in half a minute; with its log.
     pub fn start(&self) -> Result<Background> {
-        let mut agent = self.host.spawn("lb-agent", self.agent("eth0"))?;
+        self.start_with(self.agent("eth0"))
+    }
+
+    /// Starts a command made from [`Director::agent`] and waits until it answers.
+    ///
+    /// # Errors
+    /// As [`Director::start`].
+    pub fn start_with(&self, command: Command) -> Result<Background> {
+        let mut agent = self.host.spawn("lb-agent", command)?;
         wait::until("lb-agent answers", Duration::from_secs(30), || {
+            // Asked of the new agent: the socket of a killed one refuses connections.
+            let answer = self.ctl_output(["-L", "-n"])?;
             if let Some(status) = agent.ended()? {
                 bail!("lb-agent ends with {status}; its log:\n{}", agent.log());
             }
-            // Asked of the new agent: the socket of a killed one refuses connections.
-            let answer = self.ctl_output(["-L", "-n"])?;
             Ok(if answer.status.success() {
                 wait::Seen::Done(())
             } else {
