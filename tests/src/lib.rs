@@ -1,1 +1,6 @@
 //! What the tests share.
+
+pub mod nginx;
+pub mod scene;
+pub mod sniff;
+pub mod udp;

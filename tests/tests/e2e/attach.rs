@@ -1,0 +1,84 @@
+//! How the program comes to an interface and leaves it.
+
+use crate::refusals::{pins, program};
+use anyhow::Result;
+use lb_tests::scene::{self, Scene, vip};
+use xtask::lab::wait;
+use xtask::load;
+
+// linux/if_link.h
+const XDP_ATTACHED_DRV: u64 = 1;
+const XDP_ATTACHED_SKB: u64 = 2;
+
+#[test]
+fn both_modes_forward_and_the_driver_is_preferred() -> Result<()> {
+    for (mode, attached) in [
+        ("native", XDP_ATTACHED_DRV),
+        ("generic", XDP_ATTACHED_SKB),
+        ("auto", XDP_ATTACHED_DRV),
+    ] {
+        let scene = Scene::new(2)?;
+        let director = scene.director();
+        let mut command = director.agent("eth0");
+        command.args(["--xdp-mode", mode]);
+        let _agent = director.start_with(command)?;
+        let xdp = program(director.host(), "eth0")?;
+        assert_eq!(
+            xdp["mode"].as_u64(),
+            Some(attached),
+            "--xdp-mode {mode}: {xdp}"
+        );
+        scene::add_service(&director, "rr", &[1, 1])?;
+        assert_eq!(scene.fetch(6)?, [2, 1, 2, 1, 2, 1], "--xdp-mode {mode}");
+    }
+    Ok(())
+}
+
+#[test]
+fn detach_removes_program_and_pins() -> Result<()> {
+    let scene = Scene::new(1)?;
+    let director = scene.director();
+    let mut agent = director.start()?;
+    scene::add_service(&director, "rr", &[1])?;
+    assert_eq!(scene.fetch(1)?, [1]);
+    assert!(!pins(&director)?.is_empty());
+    agent.terminate()?;
+    director.detach()?;
+    assert_eq!(pins(&director)?, Vec::<std::path::PathBuf>::new());
+    // The kernel lets go of a program when the last pin of its link is gone, a moment later.
+    wait::until("eth0 carries no program", scene::DEADLINE, || {
+        let xdp = program(director.host(), "eth0")?;
+        Ok(if xdp.is_null() {
+            wait::Seen::Done(())
+        } else {
+            wait::Seen::NotYet(xdp.to_string())
+        })
+    })?;
+    let refused = scene
+        .lab
+        .client()
+        .inside(|| load::fetch(vip()))?
+        .unwrap_err();
+    assert!(
+        format!("{refused:#}").contains("refused"),
+        "the director's own kernel: {refused:#}"
+    );
+    Ok(())
+}
+
+#[test]
+fn other_traffic_to_the_director_passes() -> Result<()> {
+    let scene = Scene::new(1)?;
+    let director = scene.director();
+    let _agent = director.start()?;
+    scene::add_service(&director, "rr", &[1])?;
+    // A port of the VIP without a service, and the director's own address.
+    let _http = lb_tests::nginx::start(director.host())?;
+    scene.answers(xtask::lab::plan::DIRECTOR.into())?;
+    assert_eq!(
+        scene.fetch(3)?,
+        [1; 3],
+        "the service on the VIP is not the director's own port 80"
+    );
+    Ok(())
+}

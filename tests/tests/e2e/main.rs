@@ -1,0 +1,11 @@
+//! The programs as built, in a network of namespaces, with other people's clients and servers.
+//!
+//! Needs root, nginx, curl, wrk and the release builds; each test builds a lab of its own and
+//! fails when it cannot. The tests take turns by themselves, see `lb_tests::scene`.
+
+mod attach;
+mod edits;
+mod neighbours;
+mod refusals;
+mod restarts;
+mod scheduling;
