@@ -160,6 +160,9 @@ impl Toolchain {
         let flags = [
             // From v3 on there are 32-bit operations; without them each costs two shifts.
             "-Ctarget-cpu=v3".to_owned(),
+            // Packet fields are seldom aligned; without this each is read byte by byte. JITs of 64-bit
+            // machines load them as they lie, and the verifier knows which machines do not.
+            "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
             // Line numbers for the verifier's log.
             "-Cdebuginfo=2".to_owned(),
             format!("-Clinker={}", self.linker.display()),

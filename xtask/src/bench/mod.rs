@@ -36,7 +36,6 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, geteuid};
 use report::{Rounds, Row};
 use ruler::{Flows, Maps, Ruler};
-use std::path::Path;
 use std::process::ExitCode;
 use subject::{KNOWN, Subject};
 
@@ -166,9 +165,7 @@ fn pin(cpu: Option<usize>) -> anyhow::Result<usize> {
 
 /// Loads an object, a binary of lb-ebpf, and all its XDP programs.
 fn load(bin: &str) -> anyhow::Result<Ebpf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../target/bpfel-unknown-none/release")
-        .join(bin);
+    let path = crate::build::object(bin)?;
     let context = || format!("cannot load the eBPF object {}", path.display());
     let mut object = Ebpf::load_file(&path).with_context(context)?;
     for (name, program) in object.programs_mut() {
