@@ -62,7 +62,7 @@ fn wrk_sees_no_error_while_weights_change_once_a_second() -> Result<()> {
         .find_map(|line| line.split_once(" requests in ")?.0.trim().parse().ok())
         .with_context(|| format!("wrk tells no number of requests: {report}"))?;
     assert!(requests > 0, "{report}");
-    assert!(edits >= 2, "{edits} edits");
+    assert!(edits >= WEIGHTS.len(), "only {edits} edits while wrk ran");
 
     let tally = traffic.stop();
     assert_eq!(tally.failures, Vec::<String>::new());
