@@ -130,3 +130,71 @@ impl Stop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::XdpMode;
+    use crate::director::memory::Memory;
+    use crate::state::tests::TestDirectory;
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+
+    #[test]
+    fn sigterm_stops_it_with_the_state_written_and_the_socket_removed() {
+        let directory = TestDirectory::new();
+        let config = Config {
+            interfaces: vec!["lo".to_owned()],
+            socket: directory.join("agent.sock"),
+            pin_path: directory.join("pins"),
+            state_dir: directory.join("state"),
+            xdp_mode: XdpMode::Auto,
+            flows: 1024,
+        };
+        let (opened, listens) = mpsc::channel();
+        let agent = std::thread::spawn({
+            let config = config.clone();
+            move || {
+                run(&config, |_| {
+                    opened.send(()).expect("the test waits");
+                    Ok(Box::new(Memory::default()))
+                })
+            }
+        });
+        listens.recv().expect("it gets as far as the datapath");
+        // The socket listens by now; the answer comes when all is running.
+        let mut client = UnixStream::connect(&config.socket).expect("it listens");
+        client
+            .write_all(b"GET /v1/agent HTTP/1.1\r\nhost: lb\r\nconnection: close\r\n\r\n")
+            .expect("it reads");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+
+        for ignored_then_obeyed in [Signal::SIGHUP, Signal::SIGTERM] {
+            kill(Pid::this(), ignored_then_obeyed).expect("our own process");
+        }
+        agent.join().expect("no panic").expect("a clean stop");
+        assert!(!config.socket.exists());
+        assert!(config.state_dir.join("state.json").exists());
+    }
+
+    #[test]
+    fn a_datapath_that_does_not_open_leaves_no_socket() {
+        let directory = TestDirectory::new();
+        let config = Config {
+            interfaces: vec!["lo".to_owned()],
+            socket: directory.join("agent.sock"),
+            pin_path: directory.join("pins"),
+            state_dir: directory.join("state"),
+            xdp_mode: XdpMode::Auto,
+            flows: 1024,
+        };
+        let error = run(&config, |_| anyhow::bail!("no such interface")).expect_err("none");
+        assert_eq!(error.to_string(), "no such interface");
+        assert!(!config.socket.exists());
+    }
+}

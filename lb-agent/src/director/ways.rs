@@ -24,11 +24,14 @@ struct Way {
 impl Ways {
     /// Wants a way for a server; returns the next hop when it is known already.
     pub(crate) fn want(&mut self, address: IpAddr, server: ServerId) -> Option<&NextHop> {
-        let way = self.ways.entry(address).or_insert_with(|| Way {
-            hop: Err(format!(
-                "the route and neighbour of {address} are being looked up"
-            )),
-            servers: BTreeSet::new(),
+        let way = self.ways.entry(address).or_insert_with(|| {
+            self.revision += 1;
+            Way {
+                hop: Err(format!(
+                    "the route and neighbour of {address} are being looked up"
+                )),
+                servers: BTreeSet::new(),
+            }
         });
         way.servers.insert(server);
         way.hop.as_ref().ok()
