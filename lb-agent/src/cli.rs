@@ -43,7 +43,7 @@ pub(crate) struct Options {
     /// Where services are kept over restarts [default: /var/lib/lb]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// In the driver, in the kernel's receive path, or the first of both that works [default: auto]
+    /// In the driver, in the kernel's receive path, or the first of both that works [default: native]
     #[arg(long, value_name = "MODE")]
     pub(crate) xdp_mode: Option<XdpMode>,
     /// How many flows to make room for, when the maps are made [default: 1048576]

@@ -1,6 +1,7 @@
 //! The agent's settings: the command line's, else the configuration file's, else the defaults.
 
 use crate::cli::{Options, Usage};
+use lb_common::layout::Sizes;
 use serde::Deserialize;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -33,11 +34,11 @@ pub(crate) struct Config {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum XdpMode {
     /// In the driver.
+    #[default]
     Native,
     /// In the kernel's receive path, after a packet was allocated.
     Generic,
     /// In the driver where that works, else in the receive path.
-    #[default]
     Auto,
 }
 
@@ -86,7 +87,7 @@ impl Config {
         } else {
             interface
         };
-        let flows = flows.or(file.flows).unwrap_or(1 << 20);
+        let flows = flows.or(file.flows).unwrap_or(Sizes::DEFAULT.flows);
         if !FLOWS.contains(&flows) {
             return Err(Usage(format!(
                 "flows: {flows} is not within {} to {}",
@@ -166,7 +167,10 @@ mod tests {
             assert_eq!(config.socket, Path::new("/run/lb/agent.sock"));
             assert_eq!(config.pin_path, Path::new("/sys/fs/bpf/lb"));
             assert_eq!(config.state_dir, Path::new("/var/lib/lb"));
-            assert_eq!((config.xdp_mode, config.flows), (XdpMode::Auto, 1 << 20));
+            assert_eq!(
+                (config.xdp_mode, config.flows),
+                (XdpMode::Native, 1_000_000)
+            );
         }
     }
 

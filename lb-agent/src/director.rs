@@ -19,9 +19,10 @@ pub(crate) use accounts::{Account, Accounts};
 pub(crate) use listing::Connections;
 
 use crate::model::{
-    Change, Datapath, Model, NextHop, Server, ServerId, ServiceId, Standing, server_supported,
+    Change, Datapath, Model, Server, ServerId, ServiceId, Standing, server_supported,
     service_supported, settle,
 };
+use crate::net::{Changes, NextHop, NextHops, Unresolved, Way};
 use crate::rates::Estimator;
 use crate::state::{Record, State, Store};
 use anyhow::Context;
@@ -29,7 +30,6 @@ use lb_common::api::{Counters, Edit, Refusal, RefusalKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::watch;
 use ways::Ways;
 
 /// Desired state, its record on disk, the datapath, and the books between them.
@@ -41,8 +41,6 @@ pub(crate) struct Director {
     ways: Ways,
     service_rates: BTreeMap<ServiceId, Estimator>,
     server_rates: BTreeMap<ServerId, Estimator>,
-    /// Moves on whenever the wanted addresses may have changed.
-    wanted: watch::Sender<u64>,
 }
 
 impl Director {
@@ -84,7 +82,6 @@ impl Director {
             ways: Ways::default(),
             service_rates: BTreeMap::new(),
             server_rates: BTreeMap::new(),
-            wanted: watch::Sender::new(0),
         };
         director.set_timeouts()?;
         director.write(&[Change::Everything])?;
@@ -211,7 +208,6 @@ impl Director {
 
     /// Brings counters, next hops and rates in line with changes that are done.
     fn keep_books(&mut self, changes: &[Change]) {
-        let before = self.ways.revision();
         for change in changes {
             match *change {
                 Change::ServiceRemoved(id, _) => {
@@ -232,9 +228,6 @@ impl Director {
                 | Change::TimeoutsChanged
                 | Change::DaemonsChanged => {}
             }
-        }
-        if self.ways.revision() != before {
-            self.wanted.send_replace(self.ways.revision());
         }
     }
 
@@ -284,7 +277,6 @@ impl Director {
         };
         self.server_rates.remove(&id);
         self.ways.drop_server(address.address, id);
-        self.wanted.send_replace(self.ways.revision());
         let Standing::Retired { service } = standing else {
             return;
         };
@@ -329,17 +321,29 @@ impl Director {
     }
 }
 
-/// What the netlink task asks and tells.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the netlink task alone"))]
+/// The ways to servers.
 impl Director {
+    /// From now on `hops` looks for the ways to servers.
+    pub(crate) fn follow(&mut self, hops: NextHops) {
+        self.ways.follow(hops);
+    }
+
     /// The addresses for which next hops are wanted.
+    #[cfg(test)]
     pub(crate) fn wanted(&self) -> BTreeSet<IpAddr> {
         self.ways.addresses().collect()
     }
 
-    /// Tells when [`Self::wanted`] may give another answer.
-    pub(crate) fn watch_wanted(&self) -> watch::Receiver<u64> {
-        self.wanted.subscribe()
+    /// Takes over what was found out about ways since the last call.
+    pub(crate) fn take_ways(&mut self, changes: &Changes) {
+        for (address, way) in changes.take() {
+            match way {
+                Way::Resolved(hop) => self.set_next_hop(address, Ok(hop)),
+                // Not asked yet: until then an older way, known from before a restart, holds.
+                Way::Unresolved(Unresolved::Pending) => {}
+                Way::Unresolved(why) => self.set_next_hop(address, Err(why.to_string())),
+            }
+        }
     }
 
     /// The way to an address became known or changed, or there is none, and why.

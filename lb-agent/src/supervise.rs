@@ -1,9 +1,10 @@
 //! The running agent: start, periodic tasks, signals, stop.
 
 use crate::config::Config;
-use crate::control;
+use crate::control::{self, Ways};
 use crate::director::{Director, Shared};
 use crate::model::Datapath;
+use crate::net::NextHops;
 use crate::rates;
 use crate::state::{Lock, Store};
 use anyhow::Context;
@@ -42,9 +43,23 @@ pub(crate) fn run(
         // The socket first: it is the last that can be another agent's, and needs no undoing.
         let socket = control::Socket::bind(&config.socket)?;
         let director = Shared::new(Director::start(store, state, open(config)?)?);
+        let (hops, changes) = NextHops::spawn().context("cannot listen to the kernel's routes")?;
+        director
+            .with({
+                let hops = hops.clone();
+                move |director| director.follow(hops)
+            })
+            .await;
         let (stopping, stopped) = watch::channel(false);
-        let server = tokio::spawn(control::serve(socket, director.clone(), stopped));
+        let ways = Ways { hops, changes };
+        let server = tokio::spawn(control::serve(
+            socket,
+            director.clone(),
+            ways.clone(),
+            stopped,
+        ));
         let tasks = [
+            tokio::spawn(follow_ways(director.clone(), ways)),
             every(SWEEP, &director, Director::sweep),
             every(rates::PERIOD, &director, Director::tick_rates),
             every(COMPACT, &director, Director::compact_if_due),
@@ -82,6 +97,16 @@ fn every(
             director.with(work).await;
         }
     })
+}
+
+/// Brings what is found out about the ways to servers into the datapath.
+async fn follow_ways(director: Shared, ways: Ways) {
+    while ways.changes.ready().await {
+        let changes = ways.changes.clone();
+        director
+            .with(move |director| director.take_ways(&changes))
+            .await;
+    }
 }
 
 /// Syncs the journal every second, without holding the director meanwhile.

@@ -6,14 +6,15 @@
 
 use crate::addr::Addr;
 use crate::datapath::{Tables, Way};
-use crate::flow::{self, Buckets, Counts, Place, Word};
+use crate::flow::{self, Buckets, Counts, Place, Tuple, Word};
 use crate::layout::{
     ColdBucket, Control, Directory, DirectorySlot, FlowDetails, HotBucket, LAYOUT, Member,
     REASONS_PER_CPU, Server, ServerState, Service, ServiceState, Sizes, Traffic, WAYS, port_index,
     server_flags, traffic_index,
 };
 use crate::reason::Reason;
-use crate::sched::{Kind, Step, Turn, Weights};
+use crate::repeat::{Body, Repeat};
+use crate::sched::{Kind, Turn, Weights};
 use crate::service::{Key, directory};
 use crate::state::Class;
 use crate::time::{Clock, Tick};
@@ -227,6 +228,16 @@ impl flow::Bucket for &Cell<HotBucket> {
     }
 }
 
+impl Repeat for Memory {
+    fn repeat<B: Body>(&self, turns: u32, body: &mut B) {
+        for _ in 0..turns {
+            if body.turn() {
+                return;
+            }
+        }
+    }
+}
+
 impl Buckets for Memory {
     type Bucket<'a> = &'a Cell<HotBucket>;
 
@@ -238,9 +249,16 @@ impl Buckets for Memory {
         self.flows.get(index as usize)
     }
 
-    fn describe(&self, place: Place, details: &FlowDetails) {
+    fn describe(&self, place: Place, tuple: &Tuple, service: u32) {
         update(&self.flow_details[place.bucket as usize], |bucket| {
-            bucket.entries[place.way] = *details;
+            bucket.entries[place.way as usize] = FlowDetails {
+                client: tuple.client,
+                address: tuple.address,
+                ports: tuple.ports,
+                service,
+                protocol: tuple.protocol.into(),
+                zero: 0,
+            };
         });
     }
 }
@@ -272,8 +290,8 @@ impl Tables for Memory {
         self.slots.get((base + index) as usize).copied()
     }
 
-    fn service(&self, record: u32) -> Option<Service> {
-        self.services.get(record as usize).copied()
+    fn service(&self, record: u32) -> Option<&Service> {
+        self.services.get(record as usize)
     }
 
     fn turn(&self, service: u32) -> u64 {
@@ -304,16 +322,8 @@ impl Tables for Memory {
         });
     }
 
-    fn walk<S: Step>(&self, service: &Service, turns: u32, step: &mut S) {
-        for _ in 0..turns {
-            let Some(index) = step.next() else { return };
-            let Some(member) = self.members.get((service.first + index) as usize) else {
-                return;
-            };
-            if step.see(*member) {
-                return;
-            }
-        }
+    fn member(&self, index: u32) -> Option<Member> {
+        self.members.get(index as usize).copied()
     }
 
     fn server(&self, server: u32) -> Option<(u32, [u64; 3])> {

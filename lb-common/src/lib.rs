@@ -15,7 +15,7 @@
 //!
 //! * No `unsafe`, no allocation, no global state in the modules that the kernel runs.
 //! * Time, seeds and randomness are arguments.
-//! * No loop over data in maps: schedulers are [`sched::Step`]s and their caller owns the loop.
+//! * No loop over data in maps: a loop is a [`repeat::Body`] and whoever runs it owns the loop.
 //! * Every word that two parties share has one writer or is changed by compare-and-swap only;
 //!   the doc comment of each field in [`layout`] says which.
 //! * Addresses and ports stay in network order in memory; numbers made of them are host order.
@@ -27,6 +27,7 @@ pub mod layout;
 pub mod addr;
 pub mod hash;
 pub mod reason;
+pub mod repeat;
 pub mod time;
 pub mod wire;
 

@@ -13,12 +13,12 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use core::ptr::{addr_of_mut, from_mut};
 use lb_common::datapath::Tables;
-use lb_common::flow::{Bucket, Buckets, Counts, Place, Word};
+use lb_common::flow::{Bucket, Buckets, Counts, Place, Tuple, Word};
 use lb_common::layout::{
-    Control, Directory, DirectorySlot, FlowDetails, HotBucket, Service, WAYS, port_index,
+    Control, Directory, DirectorySlot, HotBucket, Member, Service, WAYS, port_index,
 };
 use lb_common::reason::Reason;
-use lb_common::sched::Step;
+use lb_common::repeat::{Body, Repeat};
 use lb_common::state::Class;
 use lb_common::time::Tick;
 use lb_common::wire::MacAddr;
@@ -113,10 +113,16 @@ impl Buckets for Maps<'_> {
     }
 
     #[inline(always)]
-    fn describe(&self, place: Place, details: &FlowDetails) {
-        if let Some(bucket) = maps::flow_details(place.bucket) {
-            field!(bucket, entries[place.way & (WAYS - 1)]).set(*details);
-        }
+    fn describe(&self, place: Place, tuple: &Tuple, service: u32) {
+        let Some(bucket) = maps::flow_details(place.bucket) else {
+            return;
+        };
+        let way = place.way as usize & (WAYS - 1);
+        field!(bucket, entries[way].client).set(tuple.client);
+        field!(bucket, entries[way].address).set(tuple.address);
+        field!(bucket, entries[way].ports).set(tuple.ports);
+        field!(bucket, entries[way].service).set(service);
+        field!(bucket, entries[way].protocol).set(tuple.protocol.into());
     }
 }
 
@@ -163,10 +169,11 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
-    fn service(&self, record: u32) -> Option<Service> {
+    fn service(&self, record: u32) -> Option<&Service> {
         maps::service(record).map(|service| {
-            // SAFETY: a value in map memory; records do not change while a slot names them.
-            unsafe { service.read() }
+            // SAFETY: a value in map memory; the agent does not write a record that a slot names,
+            // nor one that a running program may have found through a slot.
+            unsafe { &*service }
         })
     }
 
@@ -194,21 +201,8 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
-    fn walk<S: Step>(&self, service: &Service, turns: u32, step: &mut S) {
-        let mut walk = Walk {
-            first: service.first,
-            step: from_mut(step),
-        };
-        let body: unsafe extern "C" fn(u64, *mut Walk<S>) -> i64 = turn::<S>;
-        // SAFETY: the helper calls `body` with a pointer to `walk`, which outlives the call. The
-        // function is transmuted as it stands: through an integer its relocation would be lost.
-        unsafe {
-            let body = core::mem::transmute::<
-                unsafe extern "C" fn(u64, *mut Walk<S>) -> i64,
-                *mut c_void,
-            >(body);
-            bpf_loop(turns, body, from_mut(&mut walk).cast(), 0);
-        }
+    fn member(&self, index: u32) -> Option<Member> {
+        maps::member(index).map(|member| field!(member).get())
     }
 
     #[inline(always)]
@@ -263,20 +257,26 @@ impl Tables for Maps<'_> {
     }
 }
 
-/// What a turn of [`Tables::walk`] gets.
-struct Walk<S> {
-    first: u32,
-    step: *mut S,
+impl Repeat for Maps<'_> {
+    #[inline(always)]
+    fn repeat<B: Body>(&self, turns: u32, body: &mut B) {
+        let callback: unsafe extern "C" fn(u64, *mut B) -> i64 = turn::<B>;
+        // SAFETY: the helper calls `callback` with a pointer to `body`, which outlives the call.
+        // The function is transmuted as it stands: through an integer its relocation would be
+        // lost.
+        unsafe {
+            let callback = core::mem::transmute::<
+                unsafe extern "C" fn(u64, *mut B) -> i64,
+                *mut c_void,
+            >(callback);
+            bpf_loop(turns, callback, from_mut(body).cast(), 0);
+        }
+    }
 }
 
-/// One turn of a walk; 1 ends it.
-unsafe extern "C" fn turn<S: Step>(_: u64, walk: *mut Walk<S>) -> i64 {
-    // SAFETY: `walk` passes a pointer to its own stack, where the step also lives, and nothing
-    // else touches either while bpf_loop runs.
-    let (first, step) = unsafe { ((*walk).first, &mut *(*walk).step) };
-    let Some(index) = step.next() else { return 1 };
-    let Some(member) = maps::member(first.wrapping_add(index)) else {
-        return 1;
-    };
-    i64::from(step.see(field!(member).get()))
+/// One turn of a loop; 1 ends it.
+unsafe extern "C" fn turn<B: Body>(_: u64, body: *mut B) -> i64 {
+    // SAFETY: `repeat` passes a pointer to a body that nothing else touches while bpf_loop runs.
+    let body = unsafe { &mut *body };
+    i64::from(body.turn())
 }

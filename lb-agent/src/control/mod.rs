@@ -9,28 +9,63 @@ mod tests;
 pub(crate) use socket::Socket;
 
 use crate::director::{Director, Shared};
+use crate::net::{Changes, NextHops};
 use answer::{Refused, json};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, FromRef, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
-use lb_common::api::{Edits, Outcomes};
+use lb_common::api::{Edit, Edits, Outcomes};
+use std::net::IpAddr;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// The longest body of a request, in bytes: some 130,000 edits.
 const BODY_MAX: usize = 32 << 20;
 
+/// How long an answer to new servers waits for their ways, so that packets flow once it is there.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// What finds out the ways to servers, and what it found.
+#[derive(Clone, Debug)]
+pub(crate) struct Ways {
+    /// Asks.
+    pub(crate) hops: NextHops,
+    /// The answers.
+    pub(crate) changes: Changes,
+}
+
+/// What requests are answered from.
+#[derive(Clone)]
+struct Served {
+    director: Shared,
+    ways: Ways,
+}
+
+impl FromRef<Served> for Shared {
+    fn from_ref(served: &Served) -> Self {
+        served.director.clone()
+    }
+}
+
+impl FromRef<Served> for Ways {
+    fn from_ref(served: &Served) -> Self {
+        served.ways.clone()
+    }
+}
+
 /// Serves until `stopped` turns true and the requests under way are answered.
 pub(crate) async fn serve(
     mut socket: Socket,
     director: Shared,
+    ways: Ways,
     mut stopped: watch::Receiver<bool>,
 ) {
     let file = socket.file();
-    let served = axum::serve(socket, router(director))
+    let served = axum::serve(socket, router(Served { director, ways }))
         .with_graceful_shutdown(async move {
             // An error means that the sender is gone, which also is the end.
             let _ = stopped.wait_for(|stopped| *stopped).await;
@@ -42,7 +77,7 @@ pub(crate) async fn serve(
     }
 }
 
-fn router(director: Shared) -> Router {
+fn router(served: Served) -> Router {
     Router::new()
         .route("/v1/agent", get(agent))
         .route("/v1/edits", post(edits))
@@ -53,7 +88,7 @@ fn router(director: Shared) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .with_state(director)
+        .with_state(served)
 }
 
 async fn agent(State(director): State<Shared>) -> Response {
@@ -75,6 +110,7 @@ async fn daemons(State(director): State<Shared>) -> Response {
 
 async fn edits(
     State(director): State<Shared>,
+    State(ways): State<Ways>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refused> {
     let body = body.map_err(|rejection| Refused::body(&rejection, BODY_MAX))?;
@@ -84,9 +120,23 @@ async fn edits(
             format!("the body is not a list of edits: {error}"),
         )
     })?;
+    let servers: Vec<IpAddr> = edits
+        .iter()
+        .filter_map(|edit| match edit {
+            Edit::AddServer { server, .. } => Some(server.address),
+            _ => None,
+        })
+        .collect();
     let outcomes = director
         .with(move |director: &mut Director| director.edit(&edits))
         .await;
+    if !servers.is_empty() {
+        ways.hops.settled(servers, SETTLE).await;
+        let changes = ways.changes.clone();
+        director
+            .with(move |director| director.take_ways(&changes))
+            .await;
+    }
     Ok(json(&Outcomes { outcomes }))
 }
 

@@ -34,7 +34,11 @@ impl Port {
         let Some(mac) = link_address(name) else {
             bail!("interface {name} has no Ethernet address; lb needs Ethernet");
         };
-        Ok(Self { name: name.to_owned(), ifindex, mac })
+        Ok(Self {
+            name: name.to_owned(),
+            ifindex,
+            mac,
+        })
     }
 }
 
@@ -64,7 +68,11 @@ pub(crate) fn attach(
         XdpMode::Generic => &[AttachMode::Generic],
         XdpMode::Auto => &[AttachMode::Native, AttachMode::Generic],
     };
-    for pinned in pins.links()?.into_iter().filter(|pinned| pinned.ifindex == port.ifindex) {
+    for pinned in pins
+        .links()?
+        .into_iter()
+        .filter(|pinned| pinned.ifindex == port.ifindex)
+    {
         if modes.contains(&pinned.mode) && adopt(program, &pinned, pins)? {
             return Ok(pinned.mode);
         }
@@ -72,7 +80,9 @@ pub(crate) fn attach(
     }
     let mut refusal = None;
     for mode in modes {
-        let Err(error) = attach_anew(program, port, *mode, pins) else { return Ok(*mode) };
+        let Err(error) = attach_anew(program, port, *mode, pins) else {
+            return Ok(*mode);
+        };
         let unsupported = errno(&error) == Some(Errno::EOPNOTSUPP);
         let error = explain(error, port, *mode);
         if !unsupported || want != XdpMode::Auto {
@@ -88,10 +98,16 @@ pub(crate) fn attach(
 /// interface is gone.
 fn adopt(program: &mut Xdp, pinned: &PinnedPort, pins: &PinDir) -> anyhow::Result<bool> {
     let path = pins.link(pinned);
-    let place = || format!("replacing the program on {} through {}", pinned.name, path.display());
+    let place = || {
+        format!(
+            "replacing the program on {} through {}",
+            pinned.name,
+            path.display()
+        )
+    };
     let link: FdLink = PinnedLink::from_pin(&path).with_context(place)?.into();
     let link = XdpLink::try_from(link).with_context(place)?;
-    match program.attach_to_link(link) {
+    match program.attach_to_link(link).map_err(anyhow::Error::from) {
         Ok(_) => Ok(true),
         // net/core/dev.c: bpf_xdp_link_update
         Err(error) if errno(&error) == Some(Errno::ENOLINK) => Ok(false),
@@ -112,9 +128,14 @@ fn attach_anew(
     let id = program.attach_to_if_index(port.ifindex, flags)?;
     let link = FdLink::try_from(program.take_link(id)?)
         .context("this kernel has no BPF links for XDP; lb needs Linux 6.1")?;
-    let pinned = PinnedPort { name: port.name.clone(), ifindex: port.ifindex, mode };
+    let pinned = PinnedPort {
+        name: port.name.clone(),
+        ifindex: port.ifindex,
+        mode,
+    };
     let path = pins.link(&pinned);
-    link.pin(&path).with_context(|| format!("pinning {}", path.display()))?;
+    link.pin(&path)
+        .with_context(|| format!("pinning {}", path.display()))?;
     Ok(())
 }
 
@@ -142,13 +163,9 @@ fn explain(error: anyhow::Error, port: &Port, mode: AttachMode) -> anyhow::Error
     }
 }
 
-fn errno(error: &(impl AsRef<dyn std::error::Error + 'static> + ?Sized)) -> Option<Errno> {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
-    while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return io.raw_os_error().map(Errno::from_raw);
-        }
-        source = error.source();
-    }
-    None
+fn errno(error: &anyhow::Error) -> Option<Errno> {
+    let io = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<std::io::Error>())?;
+    io.raw_os_error().map(Errno::from_raw)
 }

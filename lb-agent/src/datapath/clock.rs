@@ -10,11 +10,11 @@ const RATES: [u32; 4] = [100, 250, 300, 1000];
 
 /// A moment on both clocks.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// The kernel's jiffies.
-    pub jiffies: u64,
+    pub(crate) jiffies: u64,
     /// CLOCK_MONOTONIC in nanoseconds.
-    pub ns: u64,
+    pub(crate) ns: u64,
 }
 
 impl Moment {
@@ -23,7 +23,7 @@ impl Moment {
     /// # Errors
     ///
     /// When the kernel refuses to run the program.
-    pub fn now(clock: &Xdp) -> anyhow::Result<Self> {
+    pub(crate) fn now(clock: &Xdp) -> anyhow::Result<Self> {
         let (input, mut output) = ([0; 64], [0; 64]);
         let result = clock
             .test_run(TestRunOptions {
@@ -35,7 +35,10 @@ impl Moment {
             .context("running the program `clock`")?;
         let half = |at: usize| output[at..].first_chunk().copied().map(u64::from_le_bytes);
         let (Some(jiffies), Some(ns)) = (half(0), half(8)) else {
-            anyhow::bail!("the program `clock` returned {} bytes", result.data_size_out);
+            anyhow::bail!(
+                "the program `clock` returned {} bytes",
+                result.data_size_out
+            );
         };
         Ok(Self { jiffies, ns })
     }
@@ -46,7 +49,7 @@ impl Moment {
 /// # Errors
 ///
 /// When the kernel refuses to run the program, or counts at a rate that no kernel has.
-pub fn measure(clock: &Xdp) -> anyhow::Result<Clock> {
+pub(crate) fn measure(clock: &Xdp) -> anyhow::Result<Clock> {
     // Long enough that one jiffy more or less leaves no doubt: the rates are 20 % apart or more.
     const SPAN: Duration = Duration::from_millis(60);
     let start = Moment::now(clock)?;
@@ -60,7 +63,9 @@ pub fn measure(clock: &Xdp) -> anyhow::Result<Clock> {
 
 fn nearest(measured: f64) -> Option<Clock> {
     let off = |hz: u32| (measured / f64::from(hz)).ln().abs();
-    let hz = RATES.into_iter().min_by(|a, b| off(*a).total_cmp(&off(*b)))?;
+    let hz = RATES
+        .into_iter()
+        .min_by(|a, b| off(*a).total_cmp(&off(*b)))?;
     // 250 against 300, less or more a jiffy in 60 ms at 1000 Hz and at 100 Hz.
     (off(hz) < 0.25).then(|| Clock::new(hz))
 }
@@ -71,7 +76,13 @@ mod tests {
 
     #[test]
     fn a_jiffy_more_or_less_leaves_no_doubt() {
-        for (measured, hz) in [(85.0, 100), (116.0, 100), (250.0, 250), (267.0, 250), (1010.0, 1000)] {
+        for (measured, hz) in [
+            (85.0, 100),
+            (116.0, 100),
+            (250.0, 250),
+            (267.0, 250),
+            (1010.0, 1000),
+        ] {
             assert_eq!(nearest(measured).map(|clock| clock.hz), Some(hz));
         }
         assert_eq!(nearest(10.0), None);

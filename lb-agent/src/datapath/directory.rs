@@ -23,13 +23,21 @@ pub(crate) struct Writer {
 impl Writer {
     /// Reads the directory that counts; returns each key's record as well.
     pub(crate) fn read(maps: &Maps, sizes: Sizes) -> (Self, Vec<(Key, u32)>) {
-        let mut writer =
-            Self { sizes, slots: HashMap::new(), emptied: HashSet::new(), switched: true };
+        let mut writer = Self {
+            sizes,
+            slots: HashMap::new(),
+            emptied: HashSet::new(),
+            switched: true,
+        };
         let mut records = Vec::new();
         let (which, directory) = (which(maps), current(maps));
         for slot in 0..directory.slots.max(1) {
             let index = which * sizes.slots() + slot;
-            let DirectorySlot { key, record, zero: _ } = maps.slots.load(index);
+            let DirectorySlot {
+                key,
+                record,
+                zero: _,
+            } = maps.slots.load(index);
             if let Some(record) = record.checked_sub(1) {
                 writer.slots.insert(key, index);
                 records.push((key, record));
@@ -55,7 +63,10 @@ impl Writer {
         for (key, record) in written {
             if let Some(slot) = placed.get(key).or_else(|| self.slots.get(key)).copied() {
                 if !self.slots.contains_key(key) {
-                    let slot_value = DirectorySlot { key: *key, ..DirectorySlot::default() };
+                    let slot_value = DirectorySlot {
+                        key: *key,
+                        ..DirectorySlot::default()
+                    };
                     maps.slots.store(slot, slot_value);
                     self.slots.insert(*key, slot);
                 }
@@ -67,13 +78,12 @@ impl Writer {
 
     /// Slots for the keys that have none, in the directory as it is, or in a new one that is
     /// switched to here.
-    fn place(
-        &mut self,
-        maps: &Maps,
-        written: &[(Key, u32)],
-    ) -> anyhow::Result<HashMap<Key, u32>> {
-        let new: Vec<Key> =
-            written.iter().map(|(key, _)| *key).filter(|key| !self.slots.contains_key(key)).collect();
+    fn place(&mut self, maps: &Maps, written: &[(Key, u32)]) -> anyhow::Result<HashMap<Key, u32>> {
+        let new: Vec<Key> = written
+            .iter()
+            .map(|(key, _)| *key)
+            .filter(|key| !self.slots.contains_key(key))
+            .collect();
         if new.is_empty() {
             return Ok(HashMap::new());
         }
@@ -97,8 +107,11 @@ impl Writer {
         for key in new {
             let hash = key.hash(directory.seed);
             let group = place::displacement_index(hash, &directory);
-            let displacement = maps.displacements.load(which * self.sizes.displacements() + group);
-            let slot = which * self.sizes.slots() + place::slot_index(hash, displacement, &directory);
+            let displacement = maps
+                .displacements
+                .load(which * self.sizes.displacements() + group);
+            let slot =
+                which * self.sizes.slots() + place::slot_index(hash, displacement, &directory);
             let free = maps.slots.load(slot).record == 0 && !placed.values().any(|s| *s == slot);
             if !free {
                 return None;
@@ -122,27 +135,43 @@ impl Writer {
         let plan = place::plan(&keys, seed, displacements, slots);
 
         for (index, displacement) in plan.displacements.iter().enumerate() {
-            maps.displacements.store(other * displacements + index as u32, *displacement);
+            maps.displacements
+                .store(other * displacements + index as u32, *displacement);
         }
         let mut moved = HashMap::new();
         for (index, key) in plan.slots.iter().enumerate() {
             let slot = other * slots + index as u32;
             let mut value = DirectorySlot::default();
             if let Some(key) = key.map(|key| keys[key as usize]) {
-                let record = self.slots.get(&key).map_or(0, |old| maps.slots.load(*old).record);
-                value = DirectorySlot { key, record, zero: [0; 2] };
+                let record = self
+                    .slots
+                    .get(&key)
+                    .map_or(0, |old| maps.slots.load(*old).record);
+                value = DirectorySlot {
+                    key,
+                    record,
+                    zero: [0; 2],
+                };
                 moved.insert(key, slot);
             }
             maps.slots.store(slot, value);
         }
         let at = offset_of!(Control, directories) + other as usize * size_of::<Directory>();
-        let Directory { seed, displacements, slots } = plan.directory;
+        let Directory {
+            seed,
+            displacements,
+            slots,
+        } = plan.directory;
         maps.control.word64(0, at).store(seed, Ordering::Relaxed);
         maps.control
             .word32(0, at + offset_of!(Directory, displacements))
             .store(displacements, Ordering::Relaxed);
-        maps.control.word32(0, at + offset_of!(Directory, slots)).store(slots, Ordering::Relaxed);
-        maps.control.word32(0, offset_of!(Control, directory)).store(other, Ordering::SeqCst);
+        maps.control
+            .word32(0, at + offset_of!(Directory, slots))
+            .store(slots, Ordering::Relaxed);
+        maps.control
+            .word32(0, offset_of!(Control, directory))
+            .store(other, Ordering::SeqCst);
         self.slots = moved;
         self.switched = true;
         Ok(())
@@ -158,7 +187,9 @@ impl Writer {
 
 fn publish(maps: &Maps, slot: u32, record: Option<u32>) {
     let value = record.map_or(0, |record| record + 1);
-    maps.slots.word32(slot, offset_of!(DirectorySlot, record)).store(value, Ordering::Release);
+    maps.slots
+        .word32(slot, offset_of!(DirectorySlot, record))
+        .store(value, Ordering::Release);
 }
 
 fn which(maps: &Maps) -> u32 {

@@ -139,14 +139,21 @@ impl Sweep {
 
     /// Visits a part of the table. At the end of a pass, the retired servers without flows.
     pub(crate) fn step(&mut self, maps: &Maps, now: Tick) -> Vec<ServerId> {
-        let end = self.bucket.saturating_add(BUCKETS_A_CALL).min(maps.flows.len());
+        let end = self
+            .bucket
+            .saturating_add(BUCKETS_A_CALL)
+            .min(maps.flows.len());
         for bucket in self.bucket..end {
             for way in 0..WAYS {
                 self.visit(maps, bucket, way, now);
             }
         }
         self.bucket = end;
-        if end < maps.flows.len() { Vec::new() } else { self.end_pass(maps) }
+        if end < maps.flows.len() {
+            Vec::new()
+        } else {
+            self.end_pass(maps)
+        }
     }
 
     fn visit(&mut self, maps: &Maps, bucket: u32, way: usize, now: Tick) {

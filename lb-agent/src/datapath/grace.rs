@@ -8,7 +8,7 @@ use anyhow::Context as _;
 /// membarrier(2) with MEMBARRIER_CMD_GLOBAL is the kernel's synchronize_rcu(), and programs run
 /// inside an RCU read-side section. It takes milliseconds, so it is only asked for when a place
 /// is to be used again.
-pub fn wait() -> anyhow::Result<()> {
+pub(crate) fn wait() -> anyhow::Result<()> {
     const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
     // SAFETY: a system call with integer arguments only.
     let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };

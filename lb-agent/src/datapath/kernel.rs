@@ -8,15 +8,16 @@ use super::load::Loaded;
 use super::maps::Maps;
 use super::pool::{Block, Pool};
 use crate::model::{
-    About, Change, Datapath, Flow, Limits, Model, NextHop, Reading, ServerId, ServiceId, Standing,
+    About, Change, Datapath, Flow, Limits, Model, Reading, ServerId, ServiceId, Standing,
 };
+use crate::net::NextHop;
 use anyhow::Context as _;
 use lb_common::addr::{Addr, Port};
 use lb_common::api::{Counters, ServiceAddress, Timeouts};
 use lb_common::datapath::Way;
 use lb_common::layout::{
-    Control, LAYOUT, MAX_MEMBERS, Member, Server, ServerState, Service, ServiceState, Traffic, WAYS,
-    reason_index, server_flags, traffic_index,
+    Control, LAYOUT, MAX_MEMBERS, Member, Server, ServerState, Service, ServiceState, Traffic,
+    WAYS, reason_index, server_flags, traffic_index,
 };
 use lb_common::reason::Reason;
 use lb_common::sched::{Kind, Turn, Weights, first_turn, turn_after_change};
@@ -67,7 +68,9 @@ impl Kernel {
                 .into_iter()
                 .find(|kind| *kind as u32 == service.scheduler)
                 .with_context(|| format!("service record {record} has no known scheduler"))?;
-            let members = (0..service.len).map(|i| maps.members.load(service.first + i)).collect();
+            let members = (0..service.len)
+                .map(|i| maps.members.load(service.first + i))
+                .collect();
             published.insert(
                 service.id,
                 Published {
@@ -85,7 +88,16 @@ impl Kernel {
         let sweep = Sweep::new(sizes.servers);
         let now = loaded.clock.tick(loaded.moment()?.jiffies);
         let timeouts = [0; Class::COUNT as usize];
-        Ok(Self { loaded, directory, published, records, members, sweep, timeouts, now })
+        Ok(Self {
+            loaded,
+            directory,
+            published,
+            records,
+            members,
+            sweep,
+            timeouts,
+            now,
+        })
     }
 
     fn maps(&self) -> &Maps {
@@ -93,18 +105,36 @@ impl Kernel {
     }
 
     fn tick(&self) -> Tick {
-        self.loaded.moment().map_or(self.now, |Moment { jiffies, .. }| self.loaded.clock.tick(jiffies))
+        self.loaded
+            .moment()
+            .map_or(self.now, |Moment { jiffies, .. }| {
+                self.loaded.clock.tick(jiffies)
+            })
     }
 
     /// Plans what to publish for a service: its list and record in places that no program reads.
-    fn draft(&mut self, model: &Model, id: ServiceId, touched: bool) -> anyhow::Result<Option<Published>> {
-        let service = model.service(id).context("a changed service that the model does not have")?;
+    fn draft(
+        &mut self,
+        model: &Model,
+        id: ServiceId,
+        touched: bool,
+    ) -> anyhow::Result<Option<Published>> {
+        let service = model
+            .service(id)
+            .context("a changed service that the model does not have")?;
         let key = key(&service.address)?;
-        let kind = Kind::from_name(&service.options.scheduler)
-            .with_context(|| format!("{}: no scheduler {}", service.address, service.options.scheduler))?;
+        let kind = Kind::from_name(&service.options.scheduler).with_context(|| {
+            format!(
+                "{}: no scheduler {}",
+                service.address, service.options.scheduler
+            )
+        })?;
         let members: Vec<Member> = model
             .servers_of(id)
-            .map(|server| Member { server: server.id.0, weight: server.options.weight })
+            .map(|server| Member {
+                server: server.id.0,
+                weight: server.options.weight,
+            })
             .collect();
         let old = self.published.get(&id.0).filter(|old| old.key == key);
         if let Some(old) = old
@@ -123,8 +153,9 @@ impl Kernel {
         };
         let generation = self.generation(id.0).wrapping_add(1);
         let len = members.len() as u32;
-        let block = take(&mut self.members, &mut self.records, len, true)
-            .with_context(|| format!("{}: no room for its list of {len} servers", service.address))?;
+        let block = take(&mut self.members, &mut self.records, len, true).with_context(|| {
+            format!("{}: no room for its list of {len} servers", service.address)
+        })?;
         let Some(record) = take(&mut self.members, &mut self.records, 1, false) else {
             self.members.give(block);
             anyhow::bail!("{}: no room for another service", service.address);
@@ -136,7 +167,11 @@ impl Kernel {
         maps.services.store(
             record.first,
             Service {
-                turn: Turn { generation: generation as u16, ..turn }.bits(),
+                turn: Turn {
+                    generation: generation as u16,
+                    ..turn
+                }
+                .bits(),
                 id: id.0,
                 first: block.first,
                 len,
@@ -147,7 +182,14 @@ impl Kernel {
                 ..Service::default()
             },
         );
-        Ok(Some(Published { key, kind, record, block, members, generation }))
+        Ok(Some(Published {
+            key,
+            kind,
+            record,
+            block,
+            members,
+            generation,
+        }))
     }
 
     /// The turn that a published service stands at.
@@ -172,16 +214,28 @@ impl Kernel {
 
     /// Makes a server's entry the model's, but for its way.
     fn write_server(&self, model: &Model, id: ServerId) -> anyhow::Result<()> {
-        let server = model.server(id).context("a changed server that the model does not have")?;
+        let server = model
+            .server(id)
+            .context("a changed server that the model does not have")?;
         let (service, flags) = match server.standing {
             Standing::Live { service, .. } => (service.0, server_flags::AVAILABLE),
             Standing::Retired { service } => (service.map_or(u32::MAX, |service| service.0), 0),
         };
-        let (addr, port) = (Addr::from(server.address.address), u32::from(server.address.port));
+        let (addr, port) = (
+            Addr::from(server.address.address),
+            u32::from(server.address.port),
+        );
         let servers = &self.maps().servers;
         let now = servers.load(id.0);
         if (now.addr, now.port) != (addr, port) {
-            servers.store(id.0, Server { addr, port, ..Server::default() });
+            servers.store(
+                id.0,
+                Server {
+                    addr,
+                    port,
+                    ..Server::default()
+                },
+            );
         }
         let word = |offset| servers.word32(id.0, offset);
         word(offset_of!(Server, service)).store(service, Ordering::Relaxed);
@@ -228,15 +282,22 @@ impl Kernel {
         (0..self.loaded.cpus).fold(Traffic::default(), |sum, cpu| {
             let index = traffic_index(cpu, self.loaded.sizes.servers, server, reply);
             let Traffic { packets, bytes } = self.maps().traffic.load(index);
-            Traffic { packets: sum.packets + packets, bytes: sum.bytes + bytes }
+            Traffic {
+                packets: sum.packets + packets,
+                bytes: sum.bytes + bytes,
+            }
         })
     }
 }
 
 /// A block of members, or else a record; after a grace period if that is what it takes.
 fn take(members: &mut Pool, records: &mut Pool, len: u32, of_members: bool) -> Option<Block> {
-    let mut one = |members: &mut Pool, records: &mut Pool| {
-        if of_members { members.take(len) } else { records.take(len) }
+    let one = |members: &mut Pool, records: &mut Pool| {
+        if of_members {
+            members.take(len)
+        } else {
+            records.take(len)
+        }
     };
     if let found @ Some(_) = one(members, records) {
         return found;
@@ -256,9 +317,15 @@ fn take(members: &mut Pool, records: &mut Pool, len: u32, of_members: bool) -> O
 /// The key of a service that packets can be looked up by.
 fn key(address: &ServiceAddress) -> anyhow::Result<Key> {
     match address {
-        ServiceAddress::Address { protocol, address, port } => {
-            Ok(Key::new(Addr::from(*address), Port::new(*port), protocol.number()))
-        }
+        ServiceAddress::Address {
+            protocol,
+            address,
+            port,
+        } => Ok(Key::new(
+            Addr::from(*address),
+            Port::new(*port),
+            protocol.number(),
+        )),
         ServiceAddress::Mark { .. } => anyhow::bail!("{address}: this datapath has no marks"),
     }
 }
@@ -278,15 +345,26 @@ fn turn_after_changes(kind: Kind, turn: Turn, old: &[Member], new: &[Member]) ->
         });
         *list = next;
     };
-    let kept: Vec<Member> =
-        list.iter().copied().filter(|member| known.contains_key(&member.server)).collect();
+    let kept: Vec<Member> = list
+        .iter()
+        .copied()
+        .filter(|member| known.contains_key(&member.server))
+        .collect();
     if kept.len() != list.len() {
         step(&mut list, kept);
     }
-    let weighed: Vec<Member> =
-        list.iter().map(|m| Member { server: m.server, weight: known[&m.server] }).collect();
-    let added: Vec<Member> =
-        new.iter().copied().filter(|m| index(old, m.server).is_none()).collect();
+    let weighed: Vec<Member> = list
+        .iter()
+        .map(|m| Member {
+            server: m.server,
+            weight: known[&m.server],
+        })
+        .collect();
+    let added: Vec<Member> = new
+        .iter()
+        .copied()
+        .filter(|m| index(old, m.server).is_none())
+        .collect();
     if weighed != list || added.is_empty() && old.len() == new.len() {
         step(&mut list, weighed);
     }
@@ -330,7 +408,10 @@ impl Datapath for Kernel {
         if before != 0 {
             self.clear()?;
         }
-        self.maps().control.word64(0, word).store(state, Ordering::Relaxed);
+        self.maps()
+            .control
+            .word64(0, word)
+            .store(state, Ordering::Relaxed);
         Ok(false)
     }
 
@@ -375,17 +456,29 @@ impl Datapath for Kernel {
         // Nothing of this is seen by a program yet.
         let mut drafts = Vec::new();
         let drafted = services.iter().try_for_each(|(id, touched)| {
-            drafts.extend(self.draft(model, *id, *touched && !everything)?.map(|draft| (id.0, draft)));
+            drafts.extend(
+                self.draft(model, *id, *touched && !everything)?
+                    .map(|draft| (id.0, draft)),
+            );
             anyhow::Ok(())
         });
         let live = |id: &&ServerId| {
-            model.server(**id).is_some_and(|s| matches!(s.standing, Standing::Live { .. }))
+            model
+                .server(**id)
+                .is_some_and(|s| matches!(s.standing, Standing::Live { .. }))
         };
         let published = drafted
-            .and_then(|()| servers.iter().filter(live).try_for_each(|id| self.write_server(model, *id)))
             .and_then(|()| {
-                let written: Vec<(Key, u32)> =
-                    drafts.iter().map(|(_, draft)| (draft.key, draft.record.first)).collect();
+                servers
+                    .iter()
+                    .filter(live)
+                    .try_for_each(|id| self.write_server(model, *id))
+            })
+            .and_then(|()| {
+                let written: Vec<(Key, u32)> = drafts
+                    .iter()
+                    .map(|(_, draft)| (draft.key, draft.record.first))
+                    .collect();
                 let removed: Vec<Key> = gone
                     .iter()
                     .map(|id| self.published[id].key)
@@ -403,7 +496,10 @@ impl Datapath for Kernel {
 
         // From here on programs see the new services, and the old ones' places come free.
         let replaced = gone.iter().chain(drafts.iter().map(|(id, _)| id));
-        for old in replaced.filter_map(|id| self.published.remove(id)).collect::<Vec<_>>() {
+        for old in replaced
+            .filter_map(|id| self.published.remove(id))
+            .collect::<Vec<_>>()
+        {
             self.records.retire(old.record);
             self.members.retire(old.block);
         }
@@ -458,7 +554,10 @@ impl Datapath for Kernel {
             self.timeouts[usize::from(number)] = seconds;
             let offset = offset_of!(Control, timeouts) + usize::from(number) * size_of::<u32>();
             let ticks = self.loaded.clock.ticks(seconds);
-            self.maps().control.word32(0, offset).store(ticks, Ordering::Relaxed);
+            self.maps()
+                .control
+                .word32(0, offset)
+                .store(ticks, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -467,8 +566,11 @@ impl Datapath for Kernel {
         if server.0 >= self.loaded.sizes.servers {
             return Reading::default();
         }
-        let ServerState { connections, active, inactive } =
-            self.maps().server_states.load(server.0);
+        let ServerState {
+            connections,
+            active,
+            inactive,
+        } = self.maps().server_states.load(server.0);
         let (requests, replies) = (self.traffic(server.0, false), self.traffic(server.0, true));
         Reading {
             active,
@@ -498,9 +600,14 @@ impl Datapath for Kernel {
 
     fn reasons(&self) -> Vec<(&'static str, u64)> {
         let count = |reason: Reason| {
-            (0..self.loaded.cpus).map(|cpu| self.maps().reasons.load(reason_index(cpu, reason))).sum()
+            (0..self.loaded.cpus)
+                .map(|cpu| self.maps().reasons.load(reason_index(cpu, reason)))
+                .sum()
         };
-        Reason::ALL.iter().map(|reason| (reason.label(), count(*reason))).collect()
+        Reason::ALL
+            .iter()
+            .map(|reason| (reason.label(), count(*reason)))
+            .collect()
     }
 
     fn sweep(&mut self) -> Vec<ServerId> {
@@ -509,7 +616,11 @@ impl Datapath for Kernel {
     }
 
     fn clear_server(&mut self, server: ServerId) -> anyhow::Result<()> {
-        anyhow::ensure!(server.0 < self.loaded.sizes.servers, "no entry for server {}", server.0);
+        anyhow::ensure!(
+            server.0 < self.loaded.sizes.servers,
+            "no entry for server {}",
+            server.0
+        );
         self.zero_server(server.0);
         self.sweep.release(server.0);
         Ok(())

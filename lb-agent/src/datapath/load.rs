@@ -44,9 +44,15 @@ impl Loaded {
         let pinned = maps::pinned_sizes(&pins)?;
         let loaded = Self::load(config, &ports, &pins, pinned);
         match loaded {
-            Ok((maps, sizes, cpus, clock, interfaces, object)) => {
-                Ok(Self { maps, sizes, cpus, clock, interfaces, object, _pins: pins })
-            }
+            Ok((maps, sizes, cpus, clock, interfaces, object)) => Ok(Self {
+                maps,
+                sizes,
+                cpus,
+                clock,
+                interfaces,
+                object,
+                _pins: pins,
+            }),
             Err(error) => {
                 if pinned.is_none()
                     && let Err(left) = pins.remove()
@@ -58,14 +64,20 @@ impl Loaded {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the fields of `Loaded`, for its one caller")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "the fields of `Loaded`, for its one caller"
+    )]
     fn load(
         config: &Config,
         ports: &[Port],
         pins: &PinDir,
         pinned: Option<Sizes>,
     ) -> anyhow::Result<(Maps, Sizes, u32, Clock, Vec<Interface>, Ebpf)> {
-        let wanted = Sizes { flows: config.flows, ..Sizes::DEFAULT };
+        let wanted = Sizes {
+            flows: config.flows,
+            ..Sizes::DEFAULT
+        };
         let sizes = pinned.unwrap_or(wanted);
         if sizes.buckets() != wanted.buckets() {
             tracing::warn!(
@@ -85,7 +97,10 @@ impl Loaded {
         let mut interfaces = Vec::new();
         for port in ports {
             let mode = attach::attach(program, port, config.xdp_mode, pins)?;
-            interfaces.push(Interface { name: port.name.clone(), mode });
+            interfaces.push(Interface {
+                name: port.name.clone(),
+                mode,
+            });
         }
         for left in pins.links()? {
             if !ports.iter().any(|port| port.ifindex == left.ifindex) {
@@ -98,7 +113,10 @@ impl Loaded {
 
     /// The present on the kernel's clock.
     pub(crate) fn moment(&self) -> anyhow::Result<Moment> {
-        let program = self.object.program(CLOCK).context("the object has no program `clock`")?;
+        let program = self
+            .object
+            .program(CLOCK)
+            .context("the object has no program `clock`")?;
         Moment::now(program.try_into()?)
     }
 }
@@ -107,7 +125,11 @@ impl Loaded {
 pub(crate) fn verify() -> anyhow::Result<()> {
     use std::io::Write as _;
     let clock = measure_clock()?;
-    let sizes = Sizes { services: 16, servers: 16, flows: 1024 };
+    let sizes = Sizes {
+        services: 16,
+        servers: 16,
+        flows: 1024,
+    };
     let mut object = load_object(sizes, cpus()?, clock, None)?;
     let names: Vec<String> = object.programs().map(|(name, _)| name.to_owned()).collect();
     let mut out = std::io::stdout().lock();
@@ -116,8 +138,10 @@ pub(crate) fn verify() -> anyhow::Result<()> {
         writeln!(
             out,
             "{name}: {} instructions verified, {} bytes translated, {} bytes of machine code",
-            info.verified_instruction_count().map_or("?".to_owned(), |count| count.to_string()),
-            info.size_translated().map_or("?".to_owned(), |size| size.to_string()),
+            info.verified_instruction_count()
+                .map_or("?".to_owned(), |count| count.to_string()),
+            info.size_translated()
+                .map_or("?".to_owned(), |size| size.to_string()),
             info.size_jitted(),
         )?;
     }
@@ -125,7 +149,10 @@ pub(crate) fn verify() -> anyhow::Result<()> {
 }
 
 fn ports(names: &[String]) -> anyhow::Result<Vec<Port>> {
-    let ports: Vec<Port> = names.iter().map(|name| Port::find(name)).collect::<Result<_, _>>()?;
+    let ports: Vec<Port> = names
+        .iter()
+        .map(|name| Port::find(name))
+        .collect::<Result<_, _>>()?;
     for (i, a) in ports.iter().enumerate() {
         for b in &ports[..i] {
             anyhow::ensure!(
@@ -152,7 +179,11 @@ fn cpus() -> anyhow::Result<u32> {
 
 /// The rate of the kernel's clock, by a copy of the object with the smallest of maps.
 fn measure_clock() -> anyhow::Result<Clock> {
-    let sizes = Sizes { services: 1, servers: 1, flows: 1 };
+    let sizes = Sizes {
+        services: 1,
+        servers: 1,
+        flows: 1,
+    };
     let mut object = load_object(sizes, 1, Clock::new(1000), None)?;
     clock::measure(load_program(&mut object, CLOCK)?)
 }
@@ -178,7 +209,9 @@ fn load_object(
             loader.map_pin_path(name, pins.map(name));
         }
     }
-    loader.load(object()).map_err(|error| explain(error.into(), "making the maps"))
+    loader
+        .load(object())
+        .map_err(|error| explain(error.into(), "making the maps"))
 }
 
 fn load_program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
@@ -186,7 +219,9 @@ fn load_program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut 
         .program_mut(name)
         .with_context(|| format!("the object has no program {name}"))?
         .try_into()?;
-    program.load().map_err(|error| explain(error.into(), &format!("loading the program {name}")))?;
+    program
+        .load()
+        .map_err(|error| explain(error.into(), &format!("loading the program {name}")))?;
     Ok(program)
 }
 
@@ -195,9 +230,17 @@ fn explain(error: anyhow::Error, doing: &str) -> anyhow::Error {
     let release = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_default();
-    let version: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).collect();
-    if version.get(..2).is_some_and(|version| version < [6, 1].as_slice()) {
-        return error.context(format!("{doing}: this is Linux {release}; lb needs 6.1 or newer"));
+    let version: Vec<u32> = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse().ok())
+        .collect();
+    if version
+        .get(..2)
+        .is_some_and(|version| version < [6, 1].as_slice())
+    {
+        return error.context(format!(
+            "{doing}: this is Linux {release}; lb needs 6.1 or newer"
+        ));
     }
     let text = format!("{error:#}");
     if text.contains("os error 1)") || text.contains("os error 13)") {
@@ -217,8 +260,18 @@ fn prepare(maps: &Maps, ports: &[Port]) -> anyhow::Result<()> {
         fs::File::open("/dev/urandom")
             .and_then(|mut file| file.read_exact(&mut random))
             .context("reading /dev/urandom for the seeds")?;
-        let word = |i: usize| random.iter().skip(i * 8).take(8).fold(0, |w, b| w << 8 | u64::from(*b));
-        let mut control = Control { layout: LAYOUT, flow_seed: [word(0), word(1)], ..control };
+        let word = |i: usize| {
+            random
+                .iter()
+                .skip(i * 8)
+                .take(8)
+                .fold(0, |w, b| w << 8 | u64::from(*b))
+        };
+        let mut control = Control {
+            layout: LAYOUT,
+            flow_seed: [word(0), word(1)],
+            ..control
+        };
         control.directories[0].seed = word(2);
         maps.control.store(0, control);
     }
@@ -227,6 +280,11 @@ fn prepare(maps: &Maps, ports: &[Port]) -> anyhow::Result<()> {
         let word = port.map_or(0, |port| MacAddr::new(port.mac).word());
         maps.ports.word64(index, 0).store(word, Ordering::Relaxed);
     }
-    debug_assert_eq!(maps.control.word32(0, offset_of!(Control, layout)).load(Ordering::Relaxed), LAYOUT);
+    debug_assert_eq!(
+        maps.control
+            .word32(0, offset_of!(Control, layout))
+            .load(Ordering::Relaxed),
+        LAYOUT
+    );
     Ok(())
 }

@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// An array map made with BPF_F_MMAPABLE, `len` values of type `T`.
 #[derive(Debug)]
-pub struct Mapped<T> {
+pub(crate) struct Mapped<T> {
     base: NonNull<c_void>,
     len: u32,
     value: PhantomData<T>,
@@ -40,8 +40,10 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
     /// # Errors
     ///
     /// When its values are not of `T`'s size, or the kernel refuses.
-    pub fn new(name: &str, map: MapData) -> anyhow::Result<Self> {
-        let info = map.info().with_context(|| format!("map {name}: reading its shape"))?;
+    pub(crate) fn new(name: &str, map: MapData) -> anyhow::Result<Self> {
+        let info = map
+            .info()
+            .with_context(|| format!("map {name}: reading its shape"))?;
         let (len, size) = (info.max_entries(), info.value_size() as usize);
         anyhow::ensure!(
             size == size_of::<T>() && align_of::<T>() <= 4096,
@@ -63,57 +65,64 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
             )
         }
         .with_context(|| format!("map {name}: mapping {bytes} bytes"))?;
-        Ok(Self { base, len, value: PhantomData, map })
+        Ok(Self {
+            base,
+            len,
+            value: PhantomData,
+            map,
+        })
     }
 
     /// How many values there are.
     #[must_use]
-    pub fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.len
     }
 
     /// Whether there are none; never, since such a map cannot be.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// The map.
     #[must_use]
-    pub fn map(&self) -> &MapData {
+    pub(crate) fn map(&self) -> &MapData {
         &self.map
     }
 
     /// Copies a value out. While the program changes it, its words may be of different moments.
     #[must_use]
-    pub fn load(&self, index: u32) -> T {
+    pub(crate) fn load(&self, index: u32) -> T {
         // SAFETY: `value` points to a mapped value, aligned, of which every bit pattern is a `T`.
         unsafe { self.value(index).read_volatile() }
     }
 
     /// Copies a value in, for values that the program does not read now.
-    pub fn store(&self, index: u32, value: T) {
+    pub(crate) fn store(&self, index: u32, value: T) {
         // SAFETY: `value` points to a mapped value, aligned.
         unsafe { self.value(index).write_volatile(value) }
     }
 
     /// The 64-bit word at `offset` in a value.
     #[must_use]
-    pub fn word64(&self, index: u32, offset: usize) -> &AtomicU64 {
+    pub(crate) fn word64(&self, index: u32, offset: usize) -> &AtomicU64 {
         // SAFETY: mapped, aligned (`at` checks), and alive as long as `self`.
         unsafe { AtomicU64::from_ptr(self.at(index, offset)) }
     }
 
     /// The 32-bit word at `offset` in a value.
     #[must_use]
-    pub fn word32(&self, index: u32, offset: usize) -> &AtomicU32 {
+    pub(crate) fn word32(&self, index: u32, offset: usize) -> &AtomicU32 {
         // SAFETY: mapped, aligned (`at` checks), and alive as long as `self`.
         unsafe { AtomicU32::from_ptr(self.at(index, offset)) }
     }
 
     /// A place of a `W` within a value.
     fn at<W>(&self, index: u32, offset: usize) -> *mut W {
-        assert!(offset + size_of::<W>() <= size_of::<T>() && offset.is_multiple_of(align_of::<W>()));
+        assert!(
+            offset + size_of::<W>() <= size_of::<T>() && offset.is_multiple_of(align_of::<W>())
+        );
         // SAFETY: within the value, just checked.
         unsafe { self.value(index).cast::<u8>().add(offset).cast() }
     }
@@ -121,7 +130,13 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
     fn value(&self, index: u32) -> *mut T {
         assert!(index < self.len, "index {index} of {} values", self.len);
         // SAFETY: within the mapping, just checked.
-        unsafe { self.base.as_ptr().cast::<u8>().add(Self::STRIDE * index as usize).cast() }
+        unsafe {
+            self.base
+                .as_ptr()
+                .cast::<u8>()
+                .add(Self::STRIDE * index as usize)
+                .cast()
+        }
     }
 }
 

@@ -14,33 +14,33 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The maps as memory of this process. Fields have the names of the maps.
 #[derive(Debug)]
-pub struct Maps {
+pub(crate) struct Maps {
     /// [`maps::CONTROL`].
-    pub control: Mapped<Control>,
+    pub(crate) control: Mapped<Control>,
     /// [`maps::DISPLACEMENTS`].
-    pub displacements: Mapped<u32>,
+    pub(crate) displacements: Mapped<u32>,
     /// [`maps::SLOTS`].
-    pub slots: Mapped<DirectorySlot>,
+    pub(crate) slots: Mapped<DirectorySlot>,
     /// [`maps::SERVICES`].
-    pub services: Mapped<Service>,
+    pub(crate) services: Mapped<Service>,
     /// [`maps::SERVICE_STATES`].
-    pub service_states: Mapped<ServiceState>,
+    pub(crate) service_states: Mapped<ServiceState>,
     /// [`maps::MEMBERS`].
-    pub members: Mapped<Member>,
+    pub(crate) members: Mapped<Member>,
     /// [`maps::SERVERS`].
-    pub servers: Mapped<Server>,
+    pub(crate) servers: Mapped<Server>,
     /// [`maps::SERVER_STATES`].
-    pub server_states: Mapped<ServerState>,
+    pub(crate) server_states: Mapped<ServerState>,
     /// [`maps::TRAFFIC`].
-    pub traffic: Mapped<Traffic>,
+    pub(crate) traffic: Mapped<Traffic>,
     /// [`maps::REASONS`].
-    pub reasons: Mapped<u64>,
+    pub(crate) reasons: Mapped<u64>,
     /// [`maps::FLOWS`]; shared with listings, which outlive the lock they were begun under.
-    pub flows: Arc<Mapped<HotBucket>>,
+    pub(crate) flows: Arc<Mapped<HotBucket>>,
     /// [`maps::FLOW_DETAILS`], likewise.
-    pub flow_details: Arc<Mapped<ColdBucket>>,
+    pub(crate) flow_details: Arc<Mapped<ColdBucket>>,
     /// [`maps::PORTS`].
-    pub ports: Mapped<u64>,
+    pub(crate) ports: Mapped<u64>,
 }
 
 impl Maps {
@@ -49,7 +49,7 @@ impl Maps {
     /// # Errors
     ///
     /// When one is missing or of another shape.
-    pub fn take(object: &mut Ebpf) -> anyhow::Result<Self> {
+    pub(crate) fn take(object: &mut Ebpf) -> anyhow::Result<Self> {
         Ok(Self {
             control: one(object, maps::CONTROL)?,
             displacements: one(object, maps::DISPLACEMENTS)?,
@@ -72,14 +72,18 @@ fn one<T: FromBytes + IntoBytes + Immutable + Copy>(
     object: &mut Ebpf,
     name: &str,
 ) -> anyhow::Result<Mapped<T>> {
-    let map = object.take_map(name).with_context(|| format!("the object has no map {name}"))?;
-    let Map::Array(map) = map else { anyhow::bail!("map {name} is no array") };
+    let map = object
+        .take_map(name)
+        .with_context(|| format!("the object has no map {name}"))?;
+    let Map::Array(map) = map else {
+        anyhow::bail!("map {name} is no array")
+    };
     Mapped::new(name, map)
 }
 
 /// The maps' names with the numbers of values that `sizes` asks for.
 #[must_use]
-pub fn lengths(sizes: Sizes, cpus: u32) -> [(&'static str, u32); 13] {
+pub(crate) fn lengths(sizes: Sizes, cpus: u32) -> [(&'static str, u32); 13] {
     [
         (maps::CONTROL, 1),
         (maps::DISPLACEMENTS, 2 * sizes.displacements()),
@@ -102,21 +106,29 @@ pub fn lengths(sizes: Sizes, cpus: u32) -> [(&'static str, u32); 13] {
 /// # Errors
 ///
 /// When a pin is no map.
-pub fn pinned_sizes(pins: &PinDir) -> anyhow::Result<Option<Sizes>> {
+pub(crate) fn pinned_sizes(pins: &PinDir) -> anyhow::Result<Option<Sizes>> {
     let len = |name: &str| -> anyhow::Result<Option<u32>> {
         let path = pins.map(name);
         if !path.exists() {
             return Ok(None);
         }
-        let read = || -> Result<u32, MapError> { Ok(MapData::from_pin(&path)?.info()?.max_entries()) };
-        Ok(Some(read().with_context(|| format!("opening the pinned map {}", path.display()))?))
+        let read =
+            || -> Result<u32, MapError> { Ok(MapData::from_pin(&path)?.info()?.max_entries()) };
+        Ok(Some(read().with_context(|| {
+            format!("opening the pinned map {}", path.display())
+        })?))
     };
-    let (services, servers, buckets) =
-        (len(maps::SERVICE_STATES)?, len(maps::SERVERS)?, len(maps::FLOWS)?);
+    let (services, servers, buckets) = (
+        len(maps::SERVICE_STATES)?,
+        len(maps::SERVERS)?,
+        len(maps::FLOWS)?,
+    );
     Ok(match (services, servers, buckets) {
-        (Some(services), Some(servers), Some(buckets)) => {
-            Some(Sizes { services, servers, flows: Sizes::flows_of(buckets) })
-        }
+        (Some(services), Some(servers), Some(buckets)) => Some(Sizes {
+            services,
+            servers,
+            flows: Sizes::flows_of(buckets),
+        }),
         _ => None,
     })
 }

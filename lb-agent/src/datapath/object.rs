@@ -8,6 +8,6 @@ static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(env!("LB_EBPF")));
 
 /// The object.
 #[must_use]
-pub fn object() -> &'static [u8] {
+pub(crate) fn object() -> &'static [u8] {
     &OBJECT.0
 }

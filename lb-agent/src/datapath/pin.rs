@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// The pin directory of this layout, held by one agent at a time.
 #[derive(Debug)]
-pub struct PinDir {
+pub(crate) struct PinDir {
     path: PathBuf,
     /// Let go when the agent ends, however it ends.
     _lock: Flock<File>,
@@ -25,9 +25,12 @@ impl PinDir {
     /// # Errors
     ///
     /// When there can be no bpffs, or when another agent holds the directory.
-    pub fn open(root: &Path) -> anyhow::Result<Self> {
-        make(root).and_then(|()| mount_bpffs(root)).with_context(|| {
-            format!("pin path {}: preparing a bpffs; `--pin-path` names another place", root.display())
+    pub(crate) fn open(root: &Path) -> anyhow::Result<Self> {
+        prepare(root).with_context(|| {
+            format!(
+                "pin path {}: preparing a bpffs; `--pin-path` names another place",
+                root.display()
+            )
         })?;
         let path = Self::path_in(root);
         make(&path).with_context(|| format!("pin path {}", path.display()))?;
@@ -37,21 +40,22 @@ impl PinDir {
 
     /// Where this layout's pins are under a pin path.
     #[must_use]
-    pub fn path_in(root: &Path) -> PathBuf {
+    pub(crate) fn path_in(root: &Path) -> PathBuf {
         root.join(format!("v{LAYOUT}"))
     }
 
     /// Where a map is pinned.
     #[must_use]
-    pub fn map(&self, name: &str) -> PathBuf {
+    pub(crate) fn map(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Where the link of an interface is pinned: `link-IFINDEX-MODE-NAME`.
     #[must_use]
-    pub fn link(&self, port: &PinnedPort) -> PathBuf {
+    pub(crate) fn link(&self, port: &PinnedPort) -> PathBuf {
         let mode = mode_name(port.mode);
-        self.path.join(format!("{LINK}{}-{mode}-{}", port.ifindex, port.name))
+        self.path
+            .join(format!("{LINK}{}-{mode}-{}", port.ifindex, port.name))
     }
 
     /// The interfaces of which links are pinned.
@@ -59,7 +63,7 @@ impl PinDir {
     /// # Errors
     ///
     /// When the directory cannot be read.
-    pub fn links(&self) -> anyhow::Result<Vec<PinnedPort>> {
+    pub(crate) fn links(&self) -> anyhow::Result<Vec<PinnedPort>> {
         let mut ports = Vec::new();
         for entry in fs::read_dir(&self.path).with_context(|| self.path.display().to_string())? {
             let name = entry?.file_name();
@@ -73,7 +77,7 @@ impl PinDir {
     /// # Errors
     ///
     /// When it cannot be removed.
-    pub fn remove_link(&self, port: &PinnedPort) -> anyhow::Result<()> {
+    pub(crate) fn remove_link(&self, port: &PinnedPort) -> anyhow::Result<()> {
         let path = self.link(port);
         fs::remove_file(&path).with_context(|| format!("removing pin {}", path.display()))
     }
@@ -83,7 +87,7 @@ impl PinDir {
     /// # Errors
     ///
     /// When a pin cannot be removed.
-    pub fn clear(&self) -> anyhow::Result<()> {
+    pub(crate) fn clear(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(&self.path).with_context(|| self.path.display().to_string())? {
             let path = entry?.path();
             fs::remove_file(&path).with_context(|| format!("removing pin {}", path.display()))?;
@@ -96,7 +100,7 @@ impl PinDir {
     /// # Errors
     ///
     /// When a pin cannot be removed.
-    pub fn remove(self) -> anyhow::Result<()> {
+    pub(crate) fn remove(self) -> anyhow::Result<()> {
         self.clear()?;
         fs::remove_dir(&self.path).with_context(|| format!("removing {}", self.path.display()))
     }
@@ -104,13 +108,13 @@ impl PinDir {
 
 /// An interface as a pin's name tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PinnedPort {
+pub(crate) struct PinnedPort {
     /// Its name when the program was attached.
-    pub name: String,
+    pub(crate) name: String,
     /// Its index.
-    pub ifindex: u32,
+    pub(crate) ifindex: u32,
     /// How the program is attached.
-    pub mode: AttachMode,
+    pub(crate) mode: AttachMode,
 }
 
 impl PinnedPort {
@@ -121,7 +125,11 @@ impl PinnedPort {
         let mode = [AttachMode::Native, AttachMode::Generic]
             .into_iter()
             .find(|known| mode_name(*known) == mode)?;
-        Some(Self { name: parts.next()?.to_owned(), ifindex, mode })
+        Some(Self {
+            name: parts.next()?.to_owned(),
+            ifindex,
+            mode,
+        })
     }
 }
 
@@ -135,15 +143,29 @@ fn mode_name(mode: AttachMode) -> &'static str {
 }
 
 fn make(path: &Path) -> std::io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+fn prepare(root: &Path) -> anyhow::Result<()> {
+    make(root)?;
+    mount_bpffs(root)
 }
 
 fn mount_bpffs(path: &Path) -> anyhow::Result<()> {
     if statfs(path)?.filesystem_type() == BPF_FS_MAGIC {
         return Ok(());
     }
-    mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
-        .context("mounting a bpffs there")
+    mount(
+        Some("bpf"),
+        path,
+        Some("bpf"),
+        MsFlags::empty(),
+        Some("mode=0700"),
+    )
+    .context("mounting a bpffs there")
 }
 
 fn lock(path: &Path) -> anyhow::Result<Flock<File>> {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 /// Blocks of consecutive places, a power of two long and aligned to their length (a buddy
 /// allocator, so that blocks come together again).
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     /// Free blocks by order: `free[n]` has the first places of blocks 2^n long.
     free: Vec<BTreeSet<u32>>,
     retired: Vec<Block>,
@@ -14,17 +14,20 @@ pub struct Pool {
 
 /// A block of a [`Pool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Block {
+pub(crate) struct Block {
     /// Its first place.
-    pub first: u32,
+    pub(crate) first: u32,
     order: u32,
 }
 
 impl Block {
     /// The block that begins at `first` and was taken for `len` places.
     #[must_use]
-    pub fn new(first: u32, len: u32) -> Self {
-        Self { first, order: order(len) }
+    pub(crate) fn new(first: u32, len: u32) -> Self {
+        Self {
+            first,
+            order: order(len),
+        }
     }
 
     fn end(self) -> u32 {
@@ -39,8 +42,11 @@ fn order(len: u32) -> u32 {
 impl Pool {
     /// A pool of `len` places, of which the blocks `taken` are in use already.
     #[must_use]
-    pub fn new(len: u32, taken: impl IntoIterator<Item = Block>) -> Self {
-        let mut pool = Self { free: vec![BTreeSet::new(); 32], retired: Vec::new() };
+    pub(crate) fn new(len: u32, taken: impl IntoIterator<Item = Block>) -> Self {
+        let mut pool = Self {
+            free: vec![BTreeSet::new(); 32],
+            retired: Vec::new(),
+        };
         let mut taken: Vec<Block> = taken.into_iter().collect();
         taken.sort_unstable();
         let mut next = 0;
@@ -64,19 +70,25 @@ impl Pool {
 
     /// Takes a block of at least `len` places; none when there is none, perhaps until
     /// [`Self::reclaim`].
-    pub fn take(&mut self, len: u32) -> Option<Block> {
+    pub(crate) fn take(&mut self, len: u32) -> Option<Block> {
         let wanted = order(len);
         let found = (wanted..32).find(|order| !self.free[*order as usize].is_empty())?;
         let first = self.free[found as usize].pop_first()?;
         for order in wanted..found {
             self.free[order as usize].insert(first + (1 << order));
         }
-        Some(Block { first, order: wanted })
+        Some(Block {
+            first,
+            order: wanted,
+        })
     }
 
     /// Gives back a block that no program ever saw.
-    pub fn give(&mut self, block: Block) {
-        let Block { mut first, mut order } = block;
+    pub(crate) fn give(&mut self, block: Block) {
+        let Block {
+            mut first,
+            mut order,
+        } = block;
         while self.free[order as usize].remove(&(first ^ (1 << order))) {
             first &= !(1 << order);
             order += 1;
@@ -85,18 +97,18 @@ impl Pool {
     }
 
     /// Takes a block out of use that running programs may still read.
-    pub fn retire(&mut self, block: Block) {
+    pub(crate) fn retire(&mut self, block: Block) {
         self.retired.push(block);
     }
 
     /// Whether [`Self::reclaim`] would find anything.
     #[must_use]
-    pub fn has_retired(&self) -> bool {
+    pub(crate) fn has_retired(&self) -> bool {
         !self.retired.is_empty()
     }
 
     /// Makes the retired blocks free. A grace period must have passed since the last retirement.
-    pub fn reclaim(&mut self) {
+    pub(crate) fn reclaim(&mut self) {
         for block in std::mem::take(&mut self.retired) {
             self.give(block);
         }
@@ -109,7 +121,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn free_places(pool: &Pool) -> u32 {
-        pool.free.iter().enumerate().map(|(order, set)| (set.len() as u32) << order).sum()
+        pool.free
+            .iter()
+            .enumerate()
+            .map(|(order, set)| (set.len() as u32) << order)
+            .sum()
     }
 
     proptest! {

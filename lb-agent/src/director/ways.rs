@@ -1,6 +1,7 @@
 //! The ways to the servers: which addresses need one, and what is known.
 
-use crate::model::{NextHop, ServerId};
+use crate::model::ServerId;
+use crate::net::{NextHop, NextHops};
 use lb_common::api::Next;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,8 +10,8 @@ use std::net::IpAddr;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ways {
     ways: BTreeMap<IpAddr, Way>,
-    /// Moves on with every address that comes or goes.
-    revision: u64,
+    /// Who looks for them, once there is someone.
+    hops: Option<NextHops>,
 }
 
 #[derive(Clone, Debug)]
@@ -25,7 +26,9 @@ impl Ways {
     /// Wants a way for a server; returns the next hop when it is known already.
     pub(crate) fn want(&mut self, address: IpAddr, server: ServerId) -> Option<&NextHop> {
         let way = self.ways.entry(address).or_insert_with(|| {
-            self.revision += 1;
+            if let Some(hops) = &self.hops {
+                hops.want([address]);
+            }
             Way {
                 hop: Err(format!(
                     "the route and neighbour of {address} are being looked up"
@@ -43,7 +46,9 @@ impl Ways {
             way.servers.remove(&server);
             if way.servers.is_empty() {
                 self.ways.remove(&address);
-                self.revision += 1;
+                if let Some(hops) = &self.hops {
+                    hops.unwant([address]);
+                }
             }
         }
     }
@@ -55,7 +60,8 @@ impl Ways {
             return Vec::new();
         };
         let before = std::mem::replace(&mut way.hop, hop);
-        if before.as_ref().ok() == way.hop.as_ref().ok() {
+        // None is said again and again: after a restart the datapath may know an older way.
+        if way.hop.is_ok() && before == way.hop {
             return Vec::new();
         }
         way.servers.iter().copied().collect()
@@ -66,9 +72,10 @@ impl Ways {
         self.ways.get(&address)?.hop.as_ref().ok()
     }
 
-    /// A number that moves on with every address that comes or goes.
-    pub(crate) fn revision(&self) -> u64 {
-        self.revision
+    /// From now on `hops` looks for the ways, those wanted already included.
+    pub(crate) fn follow(&mut self, hops: NextHops) {
+        hops.want(self.addresses());
+        self.hops = Some(hops);
     }
 
     /// The addresses for which a next hop is wanted.
@@ -80,7 +87,7 @@ impl Ways {
     pub(crate) fn next(&self, address: IpAddr) -> Next {
         match self.ways.get(&address).map(|way| &way.hop) {
             Some(Ok(hop)) => Next::Resolved {
-                interface: hop.interface.clone(),
+                interface: hop.interface.to_string(),
                 mac: mac(hop.destination),
             },
             Some(Err(why)) => Next::Unresolved { why: why.clone() },

@@ -23,7 +23,7 @@ pub(crate) mod tests;
 
 pub(crate) use change::{Change, settle};
 pub(crate) use image::Image;
-pub(crate) use seam::{Datapath, Flow, Limits, NextHop};
+pub(crate) use seam::{About, Datapath, Flow, Limits, Reading};
 pub(crate) use supported::{server_supported, service_supported};
 
 use ids::Ids;

@@ -1,6 +1,7 @@
 //! The seam to what forwards packets.
 
 use super::{Change, Model, ServerId};
+use crate::net::NextHop;
 use lb_common::api::{Counters, Interface, Protocol, Timeouts};
 use std::net::IpAddr;
 
@@ -22,21 +23,6 @@ impl Limits {
         servers: u32::MAX,
         servers_per_service: u32::MAX,
     };
-}
-
-/// The way to a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NextHop {
-    /// The egress interface's number.
-    pub(crate) ifindex: u32,
-    /// The egress interface's name.
-    pub(crate) interface: String,
-    /// The egress interface's Ethernet address.
-    pub(crate) source: [u8; 6],
-    /// The next hop's Ethernet address.
-    pub(crate) destination: [u8; 6],
-    /// The largest packet that fits, in bytes from the network header on.
-    pub(crate) mtu: u32,
 }
 
 /// What the datapath says about itself.

@@ -84,30 +84,31 @@ impl NextHops {
 
 /// Changes to take over into the datapath. Only the latest way of each address is kept, so a
 /// slow reader costs memory in proportion to the addresses, never to the changes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Changes {
     board: Arc<Board>,
 }
 
 impl Changes {
-    /// Waits for changes and takes them all; `None` when the driver has ended. Loses nothing
-    /// when dropped before it is done.
-    pub(crate) async fn recv(&mut self) -> Option<Vec<(IpAddr, Way)>> {
+    /// Waits until there are changes to take; false when the driver has ended and there will be
+    /// none.
+    pub(crate) async fn ready(&self) -> bool {
         loop {
-            let ended = self.board.lock().ended;
-            let changes = self.take();
-            if !changes.is_empty() {
-                return Some(changes);
-            }
-            if ended {
-                return None;
+            {
+                let sheet = self.board.lock();
+                if !sheet.ways.is_empty() {
+                    return true;
+                }
+                if sheet.ended {
+                    return false;
+                }
             }
             self.board.news.notified().await;
         }
     }
 
     /// Takes what there is without waiting.
-    pub(crate) fn take(&mut self) -> Vec<(IpAddr, Way)> {
+    pub(crate) fn take(&self) -> Vec<(IpAddr, Way)> {
         std::mem::take(&mut self.board.lock().ways)
             .into_iter()
             .collect()

@@ -15,9 +15,8 @@ pub use parse::Packet;
 pub use way::Way;
 
 use crate::flow::{self, Buckets, Counts};
-use crate::layout::{Directory, DirectorySlot, Service};
+use crate::layout::{Directory, DirectorySlot, Member, Service};
 use crate::reason::Reason;
-use crate::sched::Step;
 use crate::service::{self, directory};
 use crate::state::Class;
 use crate::time::Tick;
@@ -50,8 +49,8 @@ pub trait Tables: Buckets {
     /// A slot of that directory.
     fn slot(&self, index: u32) -> Option<DirectorySlot>;
 
-    /// A service's record.
-    fn service(&self, record: u32) -> Option<Service>;
+    /// A service's record, which does not change while a slot names it.
+    fn service(&self, record: u32) -> Option<&Service>;
     /// A service's turn.
     fn turn(&self, service: u32) -> u64;
     /// Puts a turn in the place of `old`; false when another turn stands there.
@@ -60,8 +59,8 @@ pub trait Tables: Buckets {
     fn untracked(&self, service: u32) -> Option<Tick>;
     /// Says that flows of a service may be untracked until `until`.
     fn set_untracked(&self, service: u32, until: Tick);
-    /// Walks a service's servers as `step` asks, at most `turns` of them.
-    fn walk<S: Step>(&self, service: &Service, turns: u32, step: &mut S);
+    /// A place in the services' lists of servers.
+    fn member(&self, index: u32) -> Option<Member>;
 
     /// The flags of a server, [`crate::layout::server_flags`], and its way in raw words.
     fn server(&self, server: u32) -> Option<(u32, [u64; 3])>;

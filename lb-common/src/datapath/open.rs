@@ -3,7 +3,7 @@
 use super::{Packet, Tables, follow};
 use crate::addr::{Addr, protocol};
 use crate::flow::{self, Counts, Insertion, Word};
-use crate::layout::{FlowDetails, Service};
+use crate::layout::Service;
 use crate::reason::Reason;
 use crate::sched;
 use crate::state::{Class, tcp};
@@ -28,15 +28,15 @@ pub(super) fn open<T: Tables>(
         .untracked(service.id)
         .is_some_and(|until| !until.is_past(now));
     let server = if packet.opens() {
-        sched::schedule(tables, &service)
+        sched::schedule(tables, service)
     } else if untracked {
         // It may be of a flow that found no room when it opened: where that one went, go on.
-        sched::schedule_stateless(tables, &service, key)
+        sched::schedule_stateless(tables, service, key)
     } else {
         return Err(Reason::NoFlow);
     };
     let server = server.ok_or(Reason::NoServer)?;
-    remember(tables, packet, &service, key, server, now)
+    remember(tables, packet, service, key, server, now)
 }
 
 /// Gives the flow an entry with `server`; without room, a server that needs no memory.
@@ -51,15 +51,7 @@ fn remember<T: Tables>(
 ) -> Result<u32, Reason> {
     let class = first_class(packet);
     let word = Word::new(server, class, now.after(tables.timeout(class)));
-    let details = FlowDetails {
-        client: packet.tuple.client,
-        address: packet.tuple.address,
-        ports: packet.tuple.ports,
-        service: service.id,
-        protocol: packet.tuple.protocol.into(),
-        zero: 0,
-    };
-    match flow::insert(tables, key, word, &details, now) {
+    match flow::insert(tables, key, word, &packet.tuple, service.id, now) {
         Insertion::Inserted { lost } => {
             let counts = Counts::of(class);
             tables.count_flow(

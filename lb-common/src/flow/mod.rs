@@ -30,7 +30,8 @@ pub use table::{Insertion, continue_flow, find, insert};
 
 use crate::addr::{Addr, Port};
 use crate::hash::{below, finish, fold};
-use crate::layout::{FlowDetails, WAYS};
+use crate::layout::WAYS;
+use crate::repeat::Repeat;
 use crate::state::Class;
 use crate::time::Tick;
 
@@ -276,7 +277,7 @@ pub trait Bucket {
 }
 
 /// The flow table's two arrays.
-pub trait Buckets {
+pub trait Buckets: Repeat {
     /// A bucket of the hot array.
     type Bucket<'a>: Bucket
     where
@@ -289,7 +290,7 @@ pub trait Buckets {
     fn bucket(&self, index: u32) -> Option<Self::Bucket<'_>>;
 
     /// Writes what the flow at `place` is. The entry must be [`BUSY`] with the caller.
-    fn describe(&self, place: Place, details: &FlowDetails);
+    fn describe(&self, place: Place, tuple: &Tuple, service: u32);
 }
 
 /// Where an entry is.
@@ -298,7 +299,7 @@ pub struct Place {
     /// The bucket's index.
     pub bucket: u32,
     /// The way within it, below [`WAYS`].
-    pub way: usize,
+    pub way: u32,
 }
 
 const _: () = assert!(WAYS.is_power_of_two());

@@ -1,7 +1,8 @@
 //! Finding, continuing and inserting flows.
 
-use super::{BUSY, Bucket, Buckets, CANDIDATES, Counts, EMPTY, Key, Place, Word};
-use crate::layout::{FlowDetails, WAYS};
+use super::{BUSY, Bucket, Buckets, CANDIDATES, Counts, EMPTY, Key, Place, Tuple, Word};
+use crate::layout::WAYS;
+use crate::repeat::Body;
 use crate::time::Tick;
 
 /// The live entry of a flow.
@@ -36,7 +37,13 @@ fn probe<B: Buckets>(table: &B, key: &Key, n: usize, now: Tick) -> Option<(Place
             let word = bucket.word(way);
             // Read again: had another flow taken the entry in between, the word would be its.
             if word.is_live(now) && bucket.digest(way) == key.digest {
-                return Some((Place { bucket: index, way }, word));
+                return Some((
+                    Place {
+                        bucket: index,
+                        way: way as u32,
+                    },
+                    word,
+                ));
             }
         }
         way += 1;
@@ -50,7 +57,7 @@ fn probe<B: Buckets>(table: &B, key: &Key, n: usize, now: Tick) -> Option<(Place
 pub fn continue_flow<B: Buckets>(table: &B, place: Place, old: Word, new: Word) -> Option<Counts> {
     if !table
         .bucket(place.bucket)?
-        .swap_word(place.way & (WAYS - 1), old, new)
+        .swap_word(place.way as usize & (WAYS - 1), old, new)
     {
         return None;
     }
@@ -87,53 +94,113 @@ pub fn insert<B: Buckets>(
     table: &B,
     key: &Key,
     word: Word,
-    details: &FlowDetails,
+    tuple: &Tuple,
+    service: u32,
     now: Tick,
 ) -> Insertion {
-    // A second try, for when another CPU took the very same entry.
-    let mut tries = 0;
-    while tries < 2 {
-        let Some((place, seen)) = victim(table, key, now) else {
-            return Insertion::Full;
+    /// A second try is for when another CPU took the very same entry.
+    const TRIES: u32 = 2;
+
+    let mut attempt = Attempt {
+        table,
+        key,
+        word,
+        tuple,
+        service,
+        now,
+        outcome: Insertion::Full,
+    };
+    table.repeat(TRIES, &mut attempt);
+    attempt.outcome
+}
+
+/// The loop of [`insert`].
+struct Attempt<'a, B> {
+    table: &'a B,
+    key: &'a Key,
+    word: Word,
+    tuple: &'a Tuple,
+    service: u32,
+    now: Tick,
+    outcome: Insertion,
+}
+
+impl<B: Buckets> Body for Attempt<'_, B> {
+    #[inline(always)]
+    fn turn(&mut self) -> bool {
+        let Some((place, seen)) = victim(self.table, self.key, self.now) else {
+            return true;
         };
-        if let Some(bucket) = table.bucket(place.bucket) {
-            let way = place.way & (WAYS - 1);
-            if bucket.swap_digest(way, seen, BUSY) {
-                let lost = bucket.replace_word(way, word);
-                table.describe(place, details);
-                bucket.swap_digest(way, BUSY, key.digest);
-                return Insertion::Inserted { lost };
-            }
+        let Some(bucket) = self.table.bucket(place.bucket) else {
+            return true;
+        };
+        let way = place.way as usize & (WAYS - 1);
+        if !bucket.swap_digest(way, seen, BUSY) {
+            return false;
         }
-        tries += 1;
+        let lost = bucket.replace_word(way, self.word);
+        self.table.describe(place, self.tuple, self.service);
+        bucket.swap_digest(way, BUSY, self.key.digest);
+        self.outcome = Insertion::Inserted { lost };
+        true
     }
-    Insertion::Full
 }
 
 /// The best place for a new flow and the digest seen there.
 #[inline(always)]
 fn victim<B: Buckets>(table: &B, key: &Key, now: Tick) -> Option<(Place, u64)> {
-    let mut best = (NEVER, Place { bucket: 0, way: 0 }, EMPTY);
-    let mut n = 0;
-    while n < CANDIDATES {
-        let index = key.bucket(n, table.buckets());
-        let bucket = table.bucket(index)?;
+    let mut search = Search {
+        table,
+        key,
+        now,
+        candidate: 0,
+        cost: NEVER,
+        place: Place { bucket: 0, way: 0 },
+        digest: EMPTY,
+    };
+    table.repeat(CANDIDATES as u32, &mut search);
+    (search.cost != NEVER).then_some((search.place, search.digest))
+}
+
+/// The search for the entry that costs least, a bucket a turn.
+struct Search<'a, B> {
+    table: &'a B,
+    key: &'a Key,
+    now: Tick,
+    candidate: usize,
+    cost: u32,
+    place: Place,
+    digest: u64,
+}
+
+impl<B: Buckets> Body for Search<'_, B> {
+    #[inline(always)]
+    fn turn(&mut self) -> bool {
+        let index = self.key.bucket(self.candidate, self.table.buckets());
+        let Some(bucket) = self.table.bucket(index) else {
+            return true;
+        };
         let mut way = 0;
         while way < WAYS {
             let digest = bucket.digest(way);
-            let cost = if digest == key.digest {
+            let cost = if digest == self.key.digest {
                 0
             } else {
-                cost(digest, bucket.word(way), now)
+                cost(digest, bucket.word(way), self.now)
             };
-            if cost < best.0 {
-                best = (cost, Place { bucket: index, way }, digest);
+            if cost < self.cost {
+                self.cost = cost;
+                self.place = Place {
+                    bucket: index,
+                    way: way as u32,
+                };
+                self.digest = digest;
             }
             way += 1;
         }
-        n += 1;
+        self.candidate += 1;
+        false
     }
-    (best.0 != NEVER).then_some((best.1, best.2))
 }
 
 const NEVER: u32 = u32::MAX;

@@ -1,8 +1,7 @@
 //! Schedulers: which server gets a new connection.
 //!
-//! A scheduler is a [`Step`]: the body of one loop over a service's servers, newest first as
-//! ipvs keeps them. Whoever holds the servers owns the loop: a `for` on the host, `bpf_loop` in
-//! the kernel, where a loop in Rust would cost the verifier a path for every turn.
+//! A scheduler is a [`Step`]: what it does with one of a service's servers, newest first as ipvs
+//! keeps them. `walk` drives it.
 //!
 //! What a scheduler remembers between connections is one word, its [`Turn`].
 
@@ -13,6 +12,7 @@ mod wrr;
 use crate::datapath::Tables;
 use crate::flow;
 use crate::layout::{Member, Service};
+use crate::repeat::Body;
 
 /// A scheduler, by the number that [`Service::scheduler`] holds.
 #[repr(u32)]
@@ -44,13 +44,46 @@ impl Kind {
     }
 }
 
-/// One loop over servers.
-pub trait Step {
+/// What a scheduler does on its way through the servers.
+trait Step {
     /// The place in the list to look at next; none to end the walk.
     fn next(&mut self) -> Option<u32>;
 
     /// Sees the server at that place; true to end the walk.
     fn see(&mut self, member: Member) -> bool;
+}
+
+/// Walks a service's servers as `step` asks, at most `turns` of them.
+#[inline(always)]
+fn walk<T: Tables, S: Step>(tables: &T, service: &Service, turns: u32, step: &mut S) {
+    tables.repeat(
+        turns,
+        &mut Walk {
+            tables,
+            first: service.first,
+            step,
+        },
+    );
+}
+
+/// The loop of [`walk`].
+struct Walk<'a, T, S> {
+    tables: &'a T,
+    first: u32,
+    step: &'a mut S,
+}
+
+impl<T: Tables, S: Step> Body for Walk<'_, T, S> {
+    #[inline(always)]
+    fn turn(&mut self) -> bool {
+        let Some(index) = self.step.next() else {
+            return true;
+        };
+        match self.tables.member(self.first.wrapping_add(index)) {
+            Some(member) => self.step.see(member),
+            None => true,
+        }
+    }
 }
 
 /// What a scheduler remembers: where it stands in the list, and for wrr the current weight.
@@ -101,8 +134,12 @@ impl Weights {
     /// The numbers for these weights.
     #[must_use]
     pub fn of(weights: impl Iterator<Item = u32> + Clone) -> Self {
-        let step = weights.clone().fold(0, gcd).max(1);
-        let max = weights.max().unwrap_or(0);
+        Self::of_highest(weights.clone().max().unwrap_or(0), weights.fold(0, gcd))
+    }
+
+    /// The numbers for weights of which the highest and the greatest common divisor are known.
+    const fn of_highest(max: u32, divisor: u32) -> Self {
+        let step = if divisor == 0 { 1 } else { divisor };
         Self {
             max: if max == 0 { 0 } else { max - (step - 1) },
             step,
@@ -170,16 +207,37 @@ pub fn first_turn(kind: Kind, weights: impl Iterator<Item = u32>) -> Turn {
 }
 
 /// The server for a new connection; none when no server may take one.
-#[inline(always)]
+#[inline(never)]
 pub fn schedule<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
     /// How often to begin again when another CPU took the turn at the same time. After that the
     /// choice counts and the turn does not move: two connections get the same server.
     const TRIES: u32 = 4;
 
-    let generation = service.generation as u16;
-    let mut server = None;
-    let mut tries = 0;
-    while tries < TRIES {
+    let mut choice = Choice {
+        tables,
+        service,
+        server: None,
+    };
+    tables.repeat(TRIES, &mut choice);
+    choice.server
+}
+
+/// The loop of [`schedule`].
+struct Choice<'a, T> {
+    tables: &'a T,
+    service: &'a Service,
+    server: Option<u32>,
+}
+
+impl<T: Tables> Body for Choice<'_, T> {
+    #[inline(always)]
+    fn turn(&mut self) -> bool {
+        let Self {
+            tables,
+            service,
+            server,
+        } = self;
+        let generation = service.generation as u16;
         let seen = tables.turn(service.id);
         let turn = match Turn::from_bits(seen) {
             turn if turn.generation == generation => turn,
@@ -190,32 +248,28 @@ pub fn schedule<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
         };
         let next = if service.scheduler == Kind::Rr as u32 {
             let mut step = rr::Pick::new(service, turn);
-            tables.walk(service, service.len, &mut step);
-            server = step.server();
+            walk(*tables, service, service.len, &mut step);
+            *server = step.server();
             step.turn()
         } else {
             let mut step = wrr::Pick::new(service, turn);
-            tables.walk(service, wrr::Pick::bound(service), &mut step);
-            server = step.server();
+            walk(*tables, service, wrr::Pick::bound(service), &mut step);
+            *server = step.server();
             step.turn()
         };
-        if tables.swap_turn(service.id, seen, next.bits()) {
-            break;
-        }
-        tries += 1;
+        tables.swap_turn(service.id, seen, next.bits())
     }
-    server
 }
 
 /// The server of a flow for which the table has no room: always the same one, as long as it is
 /// in the list with a weight; none when no server has one.
-#[inline(always)]
+#[inline(never)]
 pub fn schedule_stateless<T: Tables>(
     tables: &T,
     service: &Service,
     key: &flow::Key,
 ) -> Option<u32> {
     let mut step = stateless::Pick::new(service.len, *key);
-    tables.walk(service, service.len, &mut step);
+    walk(tables, service, service.len, &mut step);
     step.server()
 }
