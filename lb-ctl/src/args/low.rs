@@ -18,8 +18,8 @@ pub struct LowArgs {
     pub server: (IpAddr, u16),
     /// `-s`; empty for the default.
     pub scheduler: String,
-    /// `-b`, as written.
-    pub scheduler_flags: String,
+    /// `-b`.
+    pub scheduler_flags: u8,
     /// `-p`.
     pub persistent: Option<u32>,
     /// `-M`, or the full mask of the service's family.
@@ -116,7 +116,7 @@ impl LowArgs {
             },
             server: (nowhere, 0),
             scheduler: String::new(),
-            scheduler_flags: String::new(),
+            scheduler_flags: 0,
             persistent: None,
             netmask: FULL_MASK,
             one_packet: false,

@@ -13,6 +13,7 @@ pub mod number;
 pub mod parse;
 pub mod popt;
 pub mod request;
+mod sched_flags;
 
 use crate::exit::Exit;
 

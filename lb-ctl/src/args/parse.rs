@@ -6,7 +6,7 @@ use super::legality::{Opt, check_command};
 use super::low::{FULL_PREFIX, LowArgs, Method, TunnelType};
 use super::number::{fitting, leading};
 use super::popt::Options;
-use super::{Refused, check};
+use super::{Refused, check, sched_flags};
 use crate::names::Names;
 use lb_common::api::{DaemonRole, Netmask, Protocol};
 use std::net::{IpAddr, Ipv6Addr};
@@ -36,9 +36,13 @@ pub fn parse(words: &[String], names: &dyn Names) -> Result<LowArgs, Refused> {
     }
     daemon_role(&mut low, value.unwrap_or_default())?;
 
+    let mut scheduler_flags = "";
     loop {
         match options.next_option() {
             Ok(Some((spec, value))) => {
+                if spec.flag == Flag::SchedFlags {
+                    scheduler_flags = value.unwrap_or_default();
+                }
                 let bad = options.current();
                 take(
                     &mut low,
@@ -63,6 +67,7 @@ pub fn parse(words: &[String], names: &dyn Names) -> Result<LowArgs, Refused> {
     if let Some(word) = words.first() {
         return Err(check(format!("unexpected argument {word}")));
     }
+    low.scheduler_flags = sched_flags::bits(scheduler_flags, &low.scheduler)?;
     check_command(command, low.given)?;
     Ok(low)
 }
@@ -123,7 +128,6 @@ fn take(
             low.lower_threshold = number(value, 0, i64::from(i32::MAX), "l_threshold")?;
         }
         Flag::Ops => low.one_packet = true,
-        Flag::SchedFlags => low.scheduler_flags = value.to_owned(),
         Flag::SyncId => low.daemon.sync_id = number(value, 0, 255, "syncid")?,
         Flag::SyncMaxlen => low.daemon.max_length = number(value, 1, 65507, "sync-maxlen")?,
         Flag::McastInterface => low.daemon.interface = value.chars().take(INTERFACE_NAME).collect(),
@@ -144,6 +148,8 @@ fn take(
         | Flag::TunInfo
         | Flag::Nosort
         | Flag::Sort
+        // Judged at the end of the line: the scheduler may come later.
+        | Flag::SchedFlags
         | Flag::Numeric => {}
     }
     Ok(())
@@ -237,7 +243,12 @@ fn service(
 }
 
 fn server(low: &mut LowArgs, value: &str, names: &dyn Names) -> Result<(), Refused> {
-    let found = endpoint(value, low.service.protocol, names)
+    // With a mark, ports have TCP's names.
+    let protocol = match low.service.protocol {
+        None if low.service.mark != 0 => Some(Protocol::Tcp),
+        protocol => protocol,
+    };
+    let found = endpoint(value, protocol, names)
         .ok_or_else(|| check("illegal real server address[:port] specified"))?;
     low.server = (found.address, found.port.unwrap_or(low.service.port));
     Ok(())

@@ -200,7 +200,6 @@ fn service_address(low: &LowService) -> Result<ServiceAddress, Refused> {
 
 fn service(low: &LowArgs) -> Result<(ServiceAddress, ServiceOptions), Refused> {
     let scheduler = or_default(&low.scheduler, "wlc");
-    let flags = scheduler_flags(&low.scheduler_flags, &scheduler)?;
     let address = service_address(&low.service)?;
     if let ServiceAddress::Address { protocol, port, .. } = address {
         if port == 0 && low.persistent.is_none() {
@@ -215,40 +214,13 @@ fn service(low: &LowArgs) -> Result<(ServiceAddress, ServiceOptions), Refused> {
     let full = [FULL_MASK, FULL_PREFIX].contains(&low.netmask);
     let options = ServiceOptions {
         scheduler,
-        flags,
+        flags: low.scheduler_flags,
         persistent: low.persistent,
         netmask: (!full).then_some(low.netmask),
         one_packet: low.one_packet,
         persistence_engine: Some(low.persistence_engine.clone()).filter(|name| !name.is_empty()),
     };
     Ok((address, options))
-}
-
-/// The names of scheduler flags, their bit, and the one scheduler that has them if not all do.
-const SCHEDULER_FLAGS: &[(&str, u8, Option<&str>)] = &[
-    ("flag-1", 1, None),
-    ("flag-2", 2, None),
-    ("flag-3", 4, None),
-    ("sh-fallback", 1, Some("sh")),
-    ("sh-port", 2, Some("sh")),
-    ("mh-fallback", 1, Some("mh")),
-    ("mh-port", 2, Some("mh")),
-];
-
-// deviates: `-b ,` names no flag, and crashes ipvsadm.
-fn scheduler_flags(text: &str, scheduler: &str) -> Result<u8, Refused> {
-    let mut flags = 0;
-    for name in text.split(',').filter(|name| !name.is_empty()) {
-        let (_, bit, only) = SCHEDULER_FLAGS
-            .iter()
-            .find(|(known, ..)| *known == name)
-            .ok_or_else(|| check(format!("invalid scheduler flag `{name}'")))?;
-        if only.is_some_and(|only| only != scheduler) {
-            return Err(check(format!("incompatible scheduler flag `{name}'")));
-        }
-        flags |= bit;
-    }
-    Ok(flags)
 }
 
 fn server_address(low: &LowArgs) -> ServerAddress {

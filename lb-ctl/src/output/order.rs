@@ -1,13 +1,13 @@
 //! The order of services and servers in listings.
 //!
-//! Addresses are compared as ipvsadm compares them: the difference of two 32-bit words as a
-//! signed number, which goes in circles (192.0.0.1 stands before 10.0.0.1, and 10.0.0.1 before
-//! 129.0.0.1). Such an order depends on the sorting too: it is the merge sort of the C
-//! library's `qsort`.
+//! Marks and addresses are compared as ipvsadm compares them: the difference of two 32-bit
+//! words as a signed number, which goes in circles (192.0.0.1 stands before 10.0.0.1, 10.0.0.1
+//! before 129.0.0.1, and that before 192.0.0.1). What comes of it depends on the first order
+//! and on the sorting: it is the merge sort of the C library's `qsort`.
 
 use lb_common::api::{Family, ServerStatus, ServiceAddress, ServiceStatus};
 use std::cmp::Ordering;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Sorts services: by mark, family, protocol, address, port.
 pub(super) fn services(services: Vec<ServiceStatus>) -> Vec<ServiceStatus> {
@@ -23,41 +23,61 @@ pub(super) fn servers(servers: Vec<ServerStatus>) -> Vec<ServerStatus> {
 }
 
 fn compare_services(a: &ServiceAddress, b: &ServiceAddress) -> Ordering {
-    let ((a_first, a_address, a_port), (b_first, b_address, b_port)) = (key(a), key(b));
-    a_first
-        .cmp(&b_first)
-        .then_with(|| compare_addresses(a_address, b_address))
-        .then(a_port.cmp(&b_port))
+    let (a, b) = (Key::of(a), Key::of(b));
+    circular(a.mark, b.mark)
+        .then(a.ipv6.cmp(&b.ipv6))
+        .then(a.protocol.cmp(&b.protocol))
+        .then_with(|| compare_addresses(a.address, b.address))
+        .then(a.port.cmp(&b.port))
 }
 
-/// What stands before the address (mark, family, protocol), the address, and the port.
-fn key(service: &ServiceAddress) -> ((u32, Family6, u8), IpAddr, u16) {
-    let family = Family6(service.family() == Family::Ipv6);
-    match *service {
-        ServiceAddress::Address {
-            protocol,
-            address,
-            port,
-        } => ((0, family, protocol.number()), address, port),
-        ServiceAddress::Mark { mark, .. } => (
-            (mark, family, 0),
-            IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-            0,
-        ),
+/// What services are sorted by.
+struct Key {
+    mark: u32,
+    ipv6: bool,
+    protocol: u8,
+    address: IpAddr,
+    port: u16,
+}
+
+impl Key {
+    fn of(service: &ServiceAddress) -> Self {
+        let ipv6 = service.family() == Family::Ipv6;
+        match *service {
+            ServiceAddress::Address {
+                protocol,
+                address,
+                port,
+            } => Self {
+                mark: 0,
+                ipv6,
+                protocol: protocol.number(),
+                address,
+                port,
+            },
+            ServiceAddress::Mark { mark, .. } => Self {
+                mark,
+                ipv6,
+                protocol: 0,
+                address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                port: 0,
+            },
+        }
     }
 }
-
-/// Whether a family is IPv6, which comes second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Family6(bool);
 
 fn compare_addresses(a: IpAddr, b: IpAddr) -> Ordering {
     words(a)
         .iter()
         .zip(&words(b))
-        .map(|(a, b)| (a.wrapping_sub(*b) as i32).cmp(&0))
+        .map(|(a, b)| circular(*a, *b))
         .find(|order| order.is_ne())
         .unwrap_or(Ordering::Equal)
+}
+
+/// The sign of the difference as C's `int` has it.
+fn circular(a: u32, b: u32) -> Ordering {
+    (a.wrapping_sub(b) as i32).cmp(&0)
 }
 
 /// An address as four words; IPv4 is one word and three zeros.
