@@ -50,5 +50,5 @@ fn run(words: &[String], input: &str, table: &mut Table) -> String {
             err: &mut Vec::new(),
         },
     );
-    String::from_utf8(out).unwrap()
+    String::from_utf8_lossy(&out).into_owned()
 }
