@@ -1,0 +1,11 @@
+//! What the tests of the command line share.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses its part of this module"
+)]
+
+pub mod names;
+pub mod server;
+pub mod table;
+pub mod transcript;
