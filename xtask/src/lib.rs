@@ -2,3 +2,6 @@
 //! verbs of `cargo xtask`. A verb has a module of its own, named like it.
 
 pub mod build;
+pub mod ci;
+pub mod setup;
+pub mod test;

@@ -1,2 +1,35 @@
 //! `cargo xtask`.
-fn main() {}
+
+use anyhow::Result;
+use clap::Parser;
+use std::process::ExitCode;
+use xtask::{ci, setup, test};
+
+/// Build, lab, demo, bench and test of lb.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Xtask {
+    Ci(ci::Command),
+    Setup(setup::Command),
+    Test(test::Command),
+}
+
+fn main() -> ExitCode {
+    match run(Xtask::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // 3 is lb-ctl's code for an environment that has to be put right first.
+            ExitCode::from(if error.is::<setup::ByHand>() { 3 } else { 1 })
+        }
+    }
+}
+
+fn run(xtask: Xtask) -> Result<ExitCode> {
+    match xtask {
+        Xtask::Ci(command) => ci::run(&command)?,
+        Xtask::Setup(command) => setup::run(&command)?,
+        Xtask::Test(command) => test::run(&command)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
