@@ -5,3 +5,4 @@ pub mod build;
 pub mod ci;
 pub mod setup;
 pub mod test;
+pub mod vm;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Parser;
 use std::process::ExitCode;
-use xtask::{ci, setup, test};
+use xtask::{ci, setup, test, vm};
 
 /// Build, lab, demo, bench and test of lb.
 #[derive(Debug, Parser)]
@@ -12,6 +12,7 @@ enum Xtask {
     Ci(ci::Command),
     Setup(setup::Command),
     Test(test::Command),
+    Vm(vm::verb::Command),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +31,7 @@ fn run(xtask: Xtask) -> Result<ExitCode> {
         Xtask::Ci(command) => ci::run(&command)?,
         Xtask::Setup(command) => setup::run(&command)?,
         Xtask::Test(command) => test::run(&command)?,
+        Xtask::Vm(command) => return vm::verb::run(&command),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -124,7 +124,7 @@ pub struct ByHand {
 impl fmt::Display for ByHand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if apt::is_here() {
-            "Run, apt-get as root"
+            "Run these, apt-get as root"
         } else {
             "There is no apt-get: install what these would"
         };
