@@ -1,6 +1,7 @@
 //! Builds the XDP object and tells the agent where it lies, in `LB_EBPF`, to be embedded.
 //!
-//! `LB_EBPF_OBJECT=path` embeds a prebuilt object and asks for no eBPF toolchain.
+//! `LB_EBPF_OBJECT=path` embeds a prebuilt object and asks for no eBPF toolchain. A relative path
+//! counts from the workspace's root.
 
 use std::path::{Path, PathBuf};
 use std::process::exit;
@@ -17,23 +18,18 @@ mod ebpf;
 fn main() {
     println!("cargo::rerun-if-env-changed=LB_EBPF_OBJECT");
     match env::var_os("LB_EBPF_OBJECT") {
-        Some(path) => prebuilt(path.into()),
+        Some(path) => prebuilt(Path::new(&path)),
         None => built(),
     }
 }
 
-fn prebuilt(path: PathBuf) {
-    // Relative to where cargo was called, which a build script is not told: hence absolute only.
+fn prebuilt(path: &Path) {
+    // A build script runs in its package's directory; the user typed the path at the root.
+    let path = ebpf::workspace().join(path);
     match fs::read(&path) {
-        Ok(bytes) if path.is_absolute() && is_ebpf(&bytes) => {
+        Ok(bytes) if is_ebpf(&bytes) => {
             println!("cargo::rerun-if-changed={}", path.display());
             embed(&path);
-        }
-        Ok(_) if !path.is_absolute() => {
-            refuse(&format!(
-                "LB_EBPF_OBJECT={} is not an absolute path",
-                path.display()
-            ));
         }
         Ok(_) => refuse(&format!(
             "LB_EBPF_OBJECT={} is not an eBPF object",

@@ -82,46 +82,22 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// Finds the first usable compiler and the linker, among the places of this machine.
+    /// Finds the first usable compiler and the linker on this machine.
     ///
     /// # Errors
     ///
     /// Fails when either is missing and when the linker does not start.
     pub fn find() -> Result<Self, Error> {
-        let found = Self::find_in(&Places::of_this_machine())?;
-        found.check_linker()?;
-        Ok(found)
+        Self::find_in(&Places::of_this_machine())
     }
 
     /// Finds the first usable compiler and the linker among `places`.
     ///
     /// # Errors
     ///
-    /// Fails when either is missing.
+    /// As [`Self::find`].
     pub fn find_in(places: &Places) -> Result<Self, Error> {
-        let compiled = |sysroot: &&PathBuf| has_compiled_core(sysroot);
-        let source = |sysroot: &&PathBuf| has_core_source(sysroot);
-        let (sysroot, build_std) = places
-            .sysroots
-            .iter()
-            .find(compiled)
-            .map(|sysroot| (sysroot, false))
-            .or_else(|| {
-                places
-                    .sysroots
-                    .iter()
-                    .find(source)
-                    .map(|sysroot| (sysroot, true))
-            })
-            .ok_or_else(|| Error::NoCompiler {
-                tried: places.sysroots.clone(),
-            })?;
-        let linker = places
-            .programs
-            .iter()
-            .map(|directory| directory.join("bpf-linker"))
-            .find(|file| file.is_file())
-            .ok_or(Error::NoLinker)?;
+        let (sysroot, build_std) = find_sysroot(places)?;
         // build-std wants the cargo that came with the sources; else the running one will do.
         let own = sysroot.join("bin/cargo");
         let cargo = if build_std && own.is_file() {
@@ -132,26 +108,17 @@ impl Toolchain {
         Ok(Self {
             cargo,
             rustc: sysroot.join("bin/rustc"),
-            linker,
+            linker: find_linker(places)?,
             build_std,
         })
     }
 
-    fn check_linker(&self) -> Result<(), Error> {
-        let output = Command::new(&self.linker)
-            .arg("--version")
-            .output()
-            .map_err(|source| Error::Start {
-                program: self.linker.clone(),
-                source,
-            })?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(Error::BrokenLinker {
-            linker: self.linker.clone(),
-            output: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        })
+    /// Lists what keeps [`Self::find_in`] from succeeding: nothing, a compiler, a linker or both.
+    pub fn missing_in(places: &Places) -> Vec<Error> {
+        [find_sysroot(places).err(), find_linker(places).err()]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// Returns cargo, set up to build for [`TARGET`] and shielded from the environment that a
@@ -308,6 +275,45 @@ impl error::Error for Error {
     }
 }
 
+/// Returns the compiler's sysroot, and whether `core` has to be compiled from source.
+fn find_sysroot(places: &Places) -> Result<(&Path, bool), Error> {
+    let first = |usable: fn(&Path) -> bool| {
+        places
+            .sysroots
+            .iter()
+            .map(PathBuf::as_path)
+            .find(|path| usable(path))
+    };
+    first(has_compiled_core)
+        .map(|sysroot| (sysroot, false))
+        .or_else(|| first(has_core_source).map(|sysroot| (sysroot, true)))
+        .ok_or_else(|| Error::NoCompiler {
+            tried: places.sysroots.clone(),
+        })
+}
+
+/// Returns the first `bpf-linker`, having seen it start.
+fn find_linker(places: &Places) -> Result<PathBuf, Error> {
+    let linker = places
+        .programs
+        .iter()
+        .map(|directory| directory.join("bpf-linker"))
+        .find(|file| file.is_file())
+        .ok_or(Error::NoLinker)?;
+    let output = Command::new(&linker)
+        .arg("--version")
+        .output()
+        .map_err(|source| Error::Start {
+            program: linker.clone(),
+            source,
+        })?;
+    if !output.status.success() {
+        let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(Error::BrokenLinker { linker, output });
+    }
+    Ok(linker)
+}
+
 fn has_compiled_core(sysroot: &Path) -> bool {
     let libraries = sysroot.join("lib/rustlib").join(TARGET).join("lib");
     fs::read_dir(libraries)
@@ -346,21 +352,21 @@ fn is_cargos_own(name: &OsString) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_compiled_core_is_preferred_to_sources() {
         let root = Scratch::new("compiled");
         let sources = root.file("b/lib/rustlib/src/rust/library/core/src/lib.rs", "b");
         let compiled = root.file("a/lib/rustlib/bpfel-unknown-none/lib/libcore-1.rlib", "a");
-        root.file("bin/bpf-linker", "bin");
         let places = Places {
             sysroots: vec![sources, compiled],
-            programs: vec![root.0.join("bin")],
+            programs: vec![root.linker("true")],
         };
         let found = Toolchain::find_in(&places).unwrap();
         assert!(!found.build_std);
         assert_eq!(found.rustc, root.0.join("a/bin/rustc"));
-        assert_eq!(found.linker, root.0.join("bin/bpf-linker"));
+        assert_eq!(found.linker, root.0.join("true/bpf-linker"));
     }
 
     #[test]
@@ -368,10 +374,9 @@ mod tests {
         let root = Scratch::new("sources");
         let sysroot = root.file("b/lib/rustlib/src/rust/library/core/src/lib.rs", "b");
         let cargo = root.file("b/bin/cargo", "b/bin/cargo");
-        root.file("bin/bpf-linker", "bin");
         let places = Places {
             sysroots: vec![sysroot],
-            programs: vec![root.0.join("bin")],
+            programs: vec![root.linker("true")],
         };
         let found = Toolchain::find_in(&places).unwrap();
         assert!(found.build_std);
@@ -381,26 +386,26 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_with_its_cure() {
         let root = Scratch::new("missing");
-        let bare = Places {
-            sysroots: vec![root.0.clone()],
-            programs: vec![],
+        let missing = |sysroot: &Path, programs: Vec<PathBuf>| -> Vec<String> {
+            let sysroots = vec![sysroot.to_owned()];
+            let missing = Toolchain::missing_in(&Places { sysroots, programs });
+            missing.iter().map(Error::to_string).collect()
         };
-        let message = Toolchain::find_in(&bare).unwrap_err().to_string();
-        assert!(
-            message.contains("cargo xtask setup") && message.contains("rust-src"),
-            "{message}"
-        );
+        let [compiler, linker] = &missing(&root.0, vec![])[..] else {
+            panic!("both are missing");
+        };
+        for word in ["cargo xtask setup", "rust-src", "libstd-rust-web-dev-bpf"] {
+            assert!(compiler.contains(word), "{compiler}");
+        }
+        for word in ["cargo xtask setup", "cargo install bpf-linker"] {
+            assert!(linker.contains(word), "{linker}");
+        }
 
         let sysroot = root.file("a/lib/rustlib/bpfel-unknown-none/lib/libcore-1.rlib", "a");
-        let unlinked = Places {
-            sysroots: vec![sysroot],
-            programs: vec![],
+        let [broken] = &missing(&sysroot, vec![root.linker("false")])[..] else {
+            panic!("the linker is broken, the compiler is not");
         };
-        let message = Toolchain::find_in(&unlinked).unwrap_err().to_string();
-        assert!(
-            message.contains("bpf-linker") && message.contains("setup"),
-            "{message}"
-        );
+        assert!(broken.contains("does not start"), "{broken}");
     }
 
     #[test]
@@ -439,6 +444,18 @@ mod tests {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(&file, "").unwrap();
             self.0.join(parent)
+        }
+
+        /// Puts `program` in the linker's place and returns the directory that holds it.
+        fn linker(&self, program: &str) -> PathBuf {
+            let directory = self.0.join(program);
+            fs::create_dir(&directory).unwrap();
+            symlink(
+                Path::new("/bin").join(program),
+                directory.join("bpf-linker"),
+            )
+            .unwrap();
+            directory
         }
     }
 

@@ -3,7 +3,11 @@
 
 pub mod bench;
 pub mod build;
+pub mod ci;
 pub mod demo;
 pub mod lab;
 pub mod load;
 pub mod serve;
+pub mod setup;
+pub mod test;
+pub mod vm;

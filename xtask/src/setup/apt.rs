@@ -1,0 +1,121 @@
+//! Debian's package tools.
+
+use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::{self, Command};
+
+/// Tells whether this machine has apt-get.
+pub(super) fn is_here() -> bool {
+    Path::new("/usr/bin/apt-get").exists()
+}
+
+/// Tells whether packages can be installed: apt-get is here and we are root.
+pub(super) fn is_usable() -> bool {
+    is_here() && nix::unistd::geteuid().is_root()
+}
+
+/// Brings the package lists up to date.
+pub(super) fn update() -> Result<()> {
+    run(Command::new("apt-get").args(["update", "-qq"]))
+}
+
+/// Returns the first two numbers of the version of `package` that would be installed.
+pub(super) fn candidate(package: &str) -> Option<(u32, u32)> {
+    let output = Command::new("apt-cache")
+        .env("LC_ALL", "C")
+        .args(["policy", package])
+        .output();
+    let output = String::from_utf8(output.ok()?.stdout).ok()?;
+    let version = output
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Returns the command that installs `packages` without asking and without removing others.
+pub(super) fn install(packages: &[&str]) -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
+        .args(packages);
+    apt
+}
+
+/// Runs `command`, having said so.
+pub(super) fn run(command: &mut Command) -> Result<()> {
+    let line = super::line(command);
+    println!("setup: {line}");
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    ensure!(
+        status.success(),
+        "`{line}` failed ({status}); its words are above"
+    );
+    Ok(())
+}
+
+/// While this lives, packages being installed start no services; and when it goes, web servers
+/// it saw arrive are kept from starting at boot: we want the programs only.
+pub(super) struct Idle {
+    nginx_was_here: bool,
+    wrote_policy: bool,
+}
+
+/// Debian asks this program whether a package may start its service.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+impl Idle {
+    pub(super) fn new() -> Result<Self> {
+        // The administrator's own policy is left alone. Ours ends with this process, even if
+        // nobody is left to delete the file.
+        let text = format!(
+            "#!/bin/sh\n# Of `cargo xtask setup`; without effect once that ended.\n\
+             [ -d /proc/{} ] && exit 101\nexit 0\n",
+            process::id()
+        );
+        let mut options = fs::OpenOptions::new();
+        let wrote_policy = match options
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(POLICY)
+        {
+            Ok(mut file) => {
+                file.write_all(text.as_bytes())
+                    .with_context(|| format!("cannot write {POLICY}"))?;
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(error).with_context(|| format!("cannot create {POLICY}")),
+        };
+        Ok(Self {
+            nginx_was_here: has_nginx(),
+            wrote_policy,
+        })
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        if self.wrote_policy
+            && let Err(error) = fs::remove_file(POLICY)
+        {
+            eprintln!("setup: {POLICY} is left behind, without effect: {error}");
+        }
+        if !self.nginx_was_here
+            && has_nginx()
+            && let Err(error) = run(Command::new("update-rc.d").args(["nginx", "disable"]))
+        {
+            eprintln!("setup: nginx will start at boot: {error:#}");
+        }
+    }
+}
+
+fn has_nginx() -> bool {
+    Path::new("/usr/sbin/nginx").exists()
+}
