@@ -122,9 +122,12 @@ async fn edits(
     })?;
     let servers: Vec<IpAddr> = edits
         .iter()
-        .filter_map(|edit| match edit {
-            Edit::AddServer { server, .. } => Some(server.address),
-            _ => None,
+        .filter_map(|edit| {
+            if let Edit::AddServer { server, .. } = edit {
+                Some(server.address)
+            } else {
+                None
+            }
         })
         .collect();
     let outcomes = director

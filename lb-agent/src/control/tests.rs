@@ -4,8 +4,9 @@ use super::socket::Socket;
 use super::*;
 use crate::cli::Conflict;
 use crate::director::memory::Memory;
+use crate::model::ServerId;
 use crate::model::tests::{add_server, add_service};
-use crate::model::{NextHop, ServerId};
+use crate::net::{NextHop, NextHops};
 use crate::state::Store;
 use crate::state::tests::TestDirectory;
 use lb_common::api::{Agent, Connection, Daemons, Edit, RefusalKind, Services as Listed, Timeouts};
@@ -48,7 +49,11 @@ impl Lab {
         let server = {
             let _context = runtime.enter();
             let socket = Socket::bind_with(&path, clients, idle).expect("a free path");
-            tokio::spawn(serve(socket, director.clone(), stopped))
+            {
+                let (hops, changes) = NextHops::spawn().expect("netlink");
+                let ways = Ways { hops, changes };
+                tokio::spawn(serve(socket, director.clone(), ways, stopped))
+            }
         };
         Self {
             path,
@@ -286,10 +291,11 @@ fn next_hops_show_in_the_listing() {
     let address = crate::model::tests::server(1).address;
     let hop = NextHop {
         ifindex: 2,
-        interface: "eth0".to_owned(),
+        interface: "eth0".into(),
         source: [2, 0, 0, 0, 0, 1],
         destination: [2, 0, 0, 0, 0, 2],
         mtu: 1500,
+        preferred_source: None,
     };
     let set = lab
         .director

@@ -144,9 +144,10 @@ fn explain(error: anyhow::Error, port: &Port, mode: AttachMode) -> anyhow::Error
     let name = &port.name;
     match (errno(&error), mode) {
         (Some(Errno::EBUSY | Errno::EEXIST), _) => anyhow::Error::from(Conflict(format!(
-            "interface {name} already carries another XDP program: `ip -d link show dev {name}` \
-             tells which; take it off with `ip link set dev {name} xdp off` (a program on a link \
-             only by whoever put it there), or choose another --interface"
+            "interface {name} already carries another XDP program{}: take it off with `ip link \
+             set dev {name} xdp off` (one on a BPF link goes with whoever made it), or choose \
+             another --interface",
+            other_program(port.ifindex)
         ))),
         (Some(Errno::EOPNOTSUPP), AttachMode::Native) => error.context(format!(
             "interface {name}: its driver has no native XDP; `--xdp-mode generic` works with \
@@ -163,7 +164,24 @@ fn explain(error: anyhow::Error, port: &Port, mode: AttachMode) -> anyhow::Error
     }
 }
 
-fn errno(error: &anyhow::Error) -> Option<Errno> {
+/// The program on an interface, as far as it can be told, in brackets.
+fn other_program(ifindex: u32) -> String {
+    let Some(id) = crate::net::program_id(ifindex) else {
+        return String::new();
+    };
+    let name = aya::programs::loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(str::to_owned))
+        .filter(|name| !name.is_empty());
+    match name {
+        Some(name) => format!(" (id {id}, name {name})"),
+        None => format!(" (id {id})"),
+    }
+}
+
+/// The errno at the bottom of an error.
+pub(crate) fn errno(error: &anyhow::Error) -> Option<Errno> {
     let io = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<std::io::Error>())?;

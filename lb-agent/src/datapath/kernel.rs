@@ -6,6 +6,7 @@ use super::flows::{self, Seconds, Sweep, Walk};
 use super::grace;
 use super::load::Loaded;
 use super::maps::Maps;
+use super::pin::PinDir;
 use super::pool::{Block, Pool};
 use crate::model::{
     About, Change, Datapath, Flow, Limits, Model, Reading, ServerId, ServiceId, Standing,
@@ -34,6 +35,8 @@ use std::sync::atomic::Ordering;
 #[derive(Debug)]
 pub(crate) struct Kernel {
     loaded: Loaded,
+    /// Held, so that no other agent writes these maps.
+    _pins: PinDir,
     directory: directory::Writer,
     /// Services as the maps have them.
     published: BTreeMap<u32, Published>,
@@ -58,7 +61,7 @@ struct Published {
 
 impl Kernel {
     /// Takes over what the maps hold already.
-    pub(crate) fn new(loaded: Loaded) -> anyhow::Result<Self> {
+    pub(crate) fn new(loaded: Loaded, pins: PinDir) -> anyhow::Result<Self> {
         let (maps, sizes) = (&loaded.maps, loaded.sizes);
         let (directory, records) = directory::Writer::read(maps, sizes);
         let mut published = BTreeMap::new();
@@ -90,6 +93,7 @@ impl Kernel {
         let timeouts = [0; Class::COUNT as usize];
         Ok(Self {
             loaded,
+            _pins: pins,
             directory,
             published,
             records,

@@ -7,12 +7,13 @@ use super::object::object;
 use super::pin::PinDir;
 use crate::config::Config;
 use anyhow::Context as _;
-use aya::programs::Xdp;
+use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::api::Interface;
 use lb_common::layout::{Control, LAYOUT, Sizes, globals, port_index};
 use lb_common::time::Clock;
 use lb_common::wire::MacAddr;
+use nix::errno::Errno;
 use std::fs;
 use std::io::Read as _;
 use std::mem::offset_of;
@@ -31,28 +32,18 @@ pub(crate) struct Loaded {
     pub(crate) clock: Clock,
     pub(crate) interfaces: Vec<Interface>,
     object: Ebpf,
-    _pins: PinDir,
 }
 
 impl Loaded {
     /// Loads the program, makes the maps or adopts the pinned ones, and attaches.
     ///
     /// When it fails, everything is as it was: what was pinned stays, what was made is gone.
-    pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
+    pub(crate) fn open(config: &Config) -> anyhow::Result<(Self, PinDir)> {
         let ports = ports(&config.interfaces)?;
         let pins = PinDir::open(&config.pin_path)?;
         let pinned = maps::pinned_sizes(&pins)?;
-        let loaded = Self::load(config, &ports, &pins, pinned);
-        match loaded {
-            Ok((maps, sizes, cpus, clock, interfaces, object)) => Ok(Self {
-                maps,
-                sizes,
-                cpus,
-                clock,
-                interfaces,
-                object,
-                _pins: pins,
-            }),
+        match Self::load(config, &ports, &pins, pinned) {
+            Ok(loaded) => Ok((loaded, pins)),
             Err(error) => {
                 if pinned.is_none()
                     && let Err(left) = pins.remove()
@@ -64,16 +55,12 @@ impl Loaded {
         }
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "the fields of `Loaded`, for its one caller"
-    )]
     fn load(
         config: &Config,
         ports: &[Port],
         pins: &PinDir,
         pinned: Option<Sizes>,
-    ) -> anyhow::Result<(Maps, Sizes, u32, Clock, Vec<Interface>, Ebpf)> {
+    ) -> anyhow::Result<Self> {
         let wanted = Sizes {
             flows: config.flows,
             ..Sizes::DEFAULT
@@ -108,7 +95,14 @@ impl Loaded {
                 pins.remove_link(&left)?;
             }
         }
-        Ok((maps, sizes, cpus, clock, interfaces, object))
+        Ok(Self {
+            maps,
+            sizes,
+            cpus,
+            clock,
+            interfaces,
+            object,
+        })
     }
 
     /// The present on the kernel's clock.
@@ -242,8 +236,25 @@ fn explain(error: anyhow::Error, doing: &str) -> anyhow::Error {
             "{doing}: this is Linux {release}; lb needs 6.1 or newer"
         ));
     }
-    let text = format!("{error:#}");
-    if text.contains("os error 1)") || text.contains("os error 13)") {
+    let verifier = error
+        .chain()
+        .find_map(|cause| match cause.downcast_ref::<ProgramError>() {
+            Some(ProgramError::LoadError {
+                io_error,
+                verifier_log,
+            }) => Some((io_error, verifier_log)),
+            _ => None,
+        });
+    if let Some((io_error, log)) = verifier
+        && io_error.raw_os_error() != Some(libc::EPERM)
+    {
+        tracing::debug!("the verifier's log:\n{log}");
+        return anyhow::anyhow!(
+            "{doing}: the verifier of Linux {release} refuses it ({io_error}); please report this \
+             with the log that LB_LOG=debug shows"
+        );
+    }
+    if super::attach::errno(&error) == Some(Errno::EPERM) {
         return error.context(format!(
             "{doing}: not permitted; run lb-agent as root, or with CAP_BPF, CAP_NET_ADMIN and \
              CAP_PERFMON"

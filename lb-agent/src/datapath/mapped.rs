@@ -20,8 +20,6 @@ pub(crate) struct Mapped<T> {
     base: NonNull<c_void>,
     len: u32,
     value: PhantomData<T>,
-    /// Keeps the map alive; the mapping alone would too, but the program is loaded from it.
-    map: MapData,
 }
 
 // SAFETY: the memory is shared with the kernel's programs in any case; it is accessed by atomic
@@ -35,12 +33,12 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
     /// (kernel/bpf/arraymap.c: `array_map_alloc`).
     const STRIDE: usize = size_of::<T>().next_multiple_of(8);
 
-    /// Maps an array.
+    /// Maps an array. The mapping keeps the map alive.
     ///
     /// # Errors
     ///
     /// When its values are not of `T`'s size, or the kernel refuses.
-    pub(crate) fn new(name: &str, map: MapData) -> anyhow::Result<Self> {
+    pub(crate) fn new(name: &str, map: &MapData) -> anyhow::Result<Self> {
         let info = map
             .info()
             .with_context(|| format!("map {name}: reading its shape"))?;
@@ -69,7 +67,6 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
             base,
             len,
             value: PhantomData,
-            map,
         })
     }
 
@@ -77,18 +74,6 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
     #[must_use]
     pub(crate) fn len(&self) -> u32 {
         self.len
-    }
-
-    /// Whether there are none; never, since such a map cannot be.
-    #[must_use]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The map.
-    #[must_use]
-    pub(crate) fn map(&self) -> &MapData {
-        &self.map
     }
 
     /// Copies a value out. While the program changes it, its words may be of different moments.

@@ -78,7 +78,7 @@ fn one<T: FromBytes + IntoBytes + Immutable + Copy>(
     let Map::Array(map) = map else {
         anyhow::bail!("map {name} is no array")
     };
-    Mapped::new(name, map)
+    Mapped::new(name, &map)
 }
 
 /// The maps' names with the numbers of values that `sizes` asks for.

@@ -39,7 +39,8 @@ use crate::model::Datapath;
 ///
 /// When the machine does not allow it; then everything is as it was.
 pub(crate) fn open(config: &Config) -> anyhow::Result<Box<dyn Datapath>> {
-    Ok(Box::new(kernel::Kernel::new(load::Loaded::open(config)?)?))
+    let (loaded, pins) = load::Loaded::open(config)?;
+    Ok(Box::new(kernel::Kernel::new(loaded, pins)?))
 }
 
 /// Takes the programs off their interfaces and removes the pins.

@@ -4,6 +4,7 @@ use crate::cli::Conflict;
 use anyhow::Context as _;
 use lb_common::api::AttachMode;
 use lb_common::layout::LAYOUT;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -26,11 +27,15 @@ impl PinDir {
     ///
     /// When there can be no bpffs, or when another agent holds the directory.
     pub(crate) fn open(root: &Path) -> anyhow::Result<Self> {
-        prepare(root).with_context(|| {
-            format!(
-                "pin path {}: preparing a bpffs; `--pin-path` names another place",
-                root.display()
-            )
+        prepare(root).map_err(|error| {
+            let cure = match super::attach::errno(&error) {
+                Some(Errno::EPERM | Errno::EACCES) => {
+                    "not permitted; run lb-agent as root, or with CAP_BPF, CAP_NET_ADMIN and a \
+                     bpffs of its own there"
+                }
+                _ => "preparing a bpffs there; `--pin-path` names another place",
+            };
+            error.context(format!("pin path {}: {cure}", root.display()))
         })?;
         let path = Self::path_in(root);
         make(&path).with_context(|| format!("pin path {}", path.display()))?;

@@ -1,7 +1,8 @@
 //! A datapath in memory, written by changes alone as one over maps is.
 
-use crate::model::seam::{About, Datapath, Flow, Limits, NextHop, Reading};
+use crate::model::seam::{About, Datapath, Flow, Limits, Reading};
 use crate::model::{Change, Model, ServerId, ServiceId, Standing};
+use crate::net::NextHop;
 use lb_common::api::{ServerAddress, ServiceAddress, Timeouts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};

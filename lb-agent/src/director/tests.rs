@@ -84,10 +84,11 @@ fn zero(of: u8) -> Edit {
 fn hop() -> NextHop {
     NextHop {
         ifindex: 2,
-        interface: "eth0".to_owned(),
+        interface: "eth0".into(),
         source: [2, 0, 0, 0, 0, 1],
         destination: [2, 0, 0, 0, 0, 0xfe],
         mtu: 1500,
+        preferred_source: None,
     }
 }
 

@@ -189,6 +189,7 @@ impl Driver {
             Command::Want(addresses) => addresses.into_iter().for_each(|a| self.table.want(a)),
             Command::Unwant(addresses) => addresses.into_iter().for_each(|a| self.table.unwant(a)),
             Command::Settled(addresses, done) => self.waiting.push(Waiting { addresses, done }),
+            #[cfg(test)]
             Command::Way(address, answer) => {
                 // A caller that has gone away does not want the answer.
                 let _ = answer.send(self.table.way(address).cloned());

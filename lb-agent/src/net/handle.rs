@@ -23,6 +23,7 @@ pub(super) enum Command {
     Want(Vec<IpAddr>),
     Unwant(Vec<IpAddr>),
     Settled(Vec<IpAddr>, oneshot::Sender<()>),
+    #[cfg(test)]
     Way(IpAddr, oneshot::Sender<Option<Way>>),
 }
 
@@ -66,6 +67,7 @@ impl NextHops {
         matches!(tokio::time::timeout(bound, receiver).await, Ok(Ok(())))
     }
 
+    #[cfg(test)]
     /// The way to an address as it is known; `None` where the address is not wanted.
     pub(crate) async fn way(&self, address: IpAddr) -> Option<Way> {
         let (sender, receiver) = oneshot::channel();
@@ -105,6 +107,12 @@ impl Changes {
             }
             self.board.news.notified().await;
         }
+    }
+
+    /// Waits for changes and takes them all; `None` when the driver has ended.
+    #[cfg(test)]
+    pub(crate) async fn recv(&self) -> Option<Vec<(IpAddr, Way)>> {
+        self.ready().await.then(|| self.take())
     }
 
     /// Takes what there is without waiting.

@@ -18,9 +18,11 @@ mod prefix;
 mod requests;
 mod table;
 mod way;
+mod xdp;
 
 #[cfg(test)]
 mod lab;
 
 pub(crate) use handle::{Changes, NextHops};
 pub(crate) use way::{NextHop, Unresolved, Way};
+pub(crate) use xdp::program_id;

@@ -27,14 +27,7 @@ impl Programs {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
             .current_dir(workspace())
-            .args([
-                "build",
-                "--release",
-                "--package",
-                "lb-agent",
-                "--package",
-                "lb-ctl",
-            ])
+            .args(["build", "--release"])
             .status()
             .context("cannot run cargo")?;
         ensure!(status.success(), "`cargo build --release` fails");

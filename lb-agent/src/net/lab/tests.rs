@@ -309,7 +309,7 @@ fn root_entries_outlive_the_agent_and_are_taken_up_again() {
     in_lab(async |lab| {
         lab.settle("10.77.0.2").await;
         let (next_hops, changes) = NextHops::spawn().unwrap();
-        let mut ended = std::mem::replace(&mut lab.changes, changes);
+        let ended = std::mem::replace(&mut lab.changes, changes);
         lab.next_hops = next_hops;
         assert_eq!(ended.recv().await, None);
         lab.until_entry("10.77.0.2", |entry| entry.contains("managed"))
