@@ -12,6 +12,7 @@
 
 pub mod initramfs;
 pub mod kernel;
+pub mod oracle;
 mod running;
 pub mod verb;
 
