@@ -1,6 +1,6 @@
 //! `cargo xtask setup`: installs what this machine lacks.
 //!
-//! Every verb calls [`ensure`] for the groups it uses, so nobody has to run `setup` by hand. On a
+//! Every verb calls [`ensure()`] for the groups it uses, so nobody has to run `setup` by hand. On a
 //! complete machine that looks at a few files and starts one program. What is missing comes from
 //! Debian's packages, which needs root, from `cargo install` and, where Debian has no suitable
 //! compiler, from rustup. What cannot be done from here is handed to the user, see [`ByHand`].
@@ -71,7 +71,7 @@ pub struct Command {
 ///
 /// # Errors
 ///
-/// As [`ensure`].
+/// As [`ensure()`].
 pub fn run(command: &Command) -> Result<()> {
     if command.dry_run {
         for step in plan_here(&Group::ALL) {

@@ -69,12 +69,18 @@ pub(super) struct Idle {
 /// Debian asks this program whether a package may start its service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
+/// Tells our policy from the administrator's.
+const MARK: &str = "# Of lb's `cargo xtask setup`, without effect once that ended.";
+
 impl Idle {
     pub(super) fn new() -> Result<Self> {
         // The administrator's own policy is left alone. Ours ends with this process, even if
-        // nobody is left to delete the file.
+        // nobody is left to delete the file; the next one replaces it.
+        if fs::read_to_string(POLICY).is_ok_and(|text| text.contains(MARK)) {
+            fs::remove_file(POLICY).with_context(|| format!("cannot remove {POLICY}"))?;
+        }
         let text = format!(
-            "#!/bin/sh\n# Of `cargo xtask setup`; without effect once that ended.\n\
+            "#!/bin/sh\n{MARK}\n\
              [ -d /proc/{} ] && exit 101\nexit 0\n",
             process::id()
         );

@@ -12,6 +12,7 @@
 
 pub mod initramfs;
 pub mod kernel;
+pub mod oracle;
 mod running;
 pub mod verb;
 
@@ -19,7 +20,7 @@ pub use kernel::Series;
 pub use running::{Output, Running};
 
 use crate::build::workspace;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use initramfs::Archive;
 use kernel::Kernel;
 use std::path::{Path, PathBuf};
@@ -95,9 +96,14 @@ impl Vm {
 ///
 /// # Errors
 ///
-/// As [`Vm::new`] and [`Vm::run`].
+/// Fails when there is no release build, and as [`Vm::new`] and [`Vm::run`].
 pub fn verify(series: Series) -> Result<Output> {
     let agent = workspace().join("target/release/lb-agent");
+    ensure!(
+        agent.is_file(),
+        "{} is missing: run `cargo build --release`",
+        agent.display()
+    );
     Vm::new(series)?.with_file(agent).run("lb-agent verify")
 }
 
