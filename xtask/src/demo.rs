@@ -6,6 +6,7 @@ use crate::lab::director::{Director, Programs};
 use crate::lab::plan::{self, Plan, VIP};
 use crate::lab::{Lab, host::Host, interrupt, listing, wait};
 use crate::load::{self, Session, Tally, Traffic};
+use crate::setup::{self, Group};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::env;
@@ -47,6 +48,7 @@ fn tour(requests: u64) -> Result<()> {
     println!("lb: a layer-4 load balancer in XDP, driven like ipvsadm");
 
     step("Building lb-agent and lb-ctl");
+    setup::ensure(&[Group::Build, Group::Lab])?;
     let programs = Programs::build()?;
 
     step("Building a network of namespaces");

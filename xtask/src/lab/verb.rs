@@ -3,6 +3,7 @@
 use super::plan::{self, Plan, VIP};
 use super::register::{self, Owner};
 use super::{Lab, interrupt};
+use crate::setup::{self, Group};
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 use std::thread;
@@ -46,6 +47,7 @@ enum Verb {
 /// # Errors
 /// As [`Lab::keep`] and [`register::remove`].
 pub fn run(command: &Command) -> Result<()> {
+    setup::ensure(&[Group::Lab])?;
     match &command.verb {
         Verb::Up {
             name,
