@@ -77,10 +77,12 @@ impl Loaded {
         let cpus = cpus()?;
         let clock = measure_clock()?;
         let mut object = load_object(sizes, cpus, clock, Some(pins))?;
+        // Programs first: they refer to the maps by descriptors that taking the maps may close.
+        load_program(&mut object, CLOCK)?;
+        load_program(&mut object, DIRECTOR)?;
         let maps = Maps::take(&mut object)?;
         prepare(&maps, ports)?;
-        load_program(&mut object, CLOCK)?;
-        let program = load_program(&mut object, DIRECTOR)?;
+        let program = program(&mut object, DIRECTOR)?;
         let mut interfaces = Vec::new();
         for port in ports {
             let mode = attach::attach(program, port, config.xdp_mode, pins)?;
@@ -209,14 +211,17 @@ fn load_object(
 }
 
 fn load_program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
-    let program: &mut Xdp = object
-        .program_mut(name)
-        .with_context(|| format!("the object has no program {name}"))?
-        .try_into()?;
+    let program = program(object, name)?;
     program
         .load()
         .map_err(|error| explain(error.into(), &format!("loading the program {name}")))?;
     Ok(program)
+}
+
+fn program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
+    let program = object.program_mut(name);
+    let program = program.with_context(|| format!("the object has no program {name}"))?;
+    Ok(program.try_into()?)
 }
 
 /// The error with the cure, as far as the kernel's answer tells one.
