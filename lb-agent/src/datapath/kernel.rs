@@ -67,9 +67,7 @@ impl Kernel {
         let mut published = BTreeMap::new();
         for (key, record) in records {
             let service = maps.services.load(record);
-            let kind = Kind::ALL
-                .into_iter()
-                .find(|kind| *kind as u32 == service.scheduler)
+            let kind = Kind::from_number(service.scheduler)
                 .with_context(|| format!("service record {record} has no known scheduler"))?;
             let members = (0..service.len)
                 .map(|i| maps.members.load(service.first + i))

@@ -30,6 +30,7 @@ use ids::Ids;
 use lb_common::api::{
     DaemonRole, ServerAddress, ServerOptions, ServiceAddress, ServiceOptions, SyncDaemon, Timeouts,
 };
+use lb_common::state::{UDP_TIMEOUT, tcp::State};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -90,12 +91,11 @@ pub(crate) enum Standing {
     },
 }
 
-/// The kernel's timeouts at start, in seconds.
-/// ipvs: net/netfilter/ipvs/ip_vs_proto_tcp.c:tcp_timeouts, ip_vs_proto_udp.c:udp_timeouts
+/// The timeouts at start, in seconds.
 const TIMEOUTS: Timeouts = Timeouts {
-    tcp: 15 * 60,
-    tcp_fin: 2 * 60,
-    udp: 5 * 60,
+    tcp: State::Established.default_timeout(),
+    tcp_fin: State::FinWait.default_timeout(),
+    udp: UDP_TIMEOUT,
 };
 
 /// Everything that is wanted.

@@ -5,6 +5,7 @@ use lb_common::api::{
     Edit, Family, Forwarding, Protocol, Refusal, RefusalKind, ServerAddress, ServerOptions,
     ServiceAddress, ServiceOptions,
 };
+use lb_common::sched::Kind;
 
 /// Says which part of an edit the datapath does not do, if so.
 pub(super) fn supported(edit: &Edit) -> Result<(), Refusal> {
@@ -81,11 +82,13 @@ pub(crate) fn service_supported(
     if *one_packet {
         return without("one-packet scheduling is", "leave out -o");
     }
-    if !matches!(scheduler.as_str(), "rr" | "wrr") {
-        return without(
-            &format!("scheduler {scheduler} is"),
-            "choose -s rr or -s wrr",
-        );
+    if Kind::from_name(scheduler).is_none() {
+        let choices: Vec<String> = Kind::ALL
+            .iter()
+            .map(|kind| format!("-s {}", kind.name()))
+            .collect();
+        let cure = format!("choose {}", choices.join(" or "));
+        return without(&format!("scheduler {scheduler} is"), &cure);
     }
     Ok(())
 }

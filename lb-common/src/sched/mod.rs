@@ -28,6 +28,17 @@ impl Kind {
     /// Every scheduler.
     pub const ALL: [Self; 2] = [Self::Rr, Self::Wrr];
 
+    /// The scheduler with this number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Rr),
+            2 => Some(Self::Wrr),
+            _ => None,
+        }
+    }
+
     /// The scheduler's ipvs name.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -246,16 +257,22 @@ impl<T: Tables> Body for Choice<'_, T> {
                 ..Turn::from_bits(service.turn)
             },
         };
-        let next = if service.scheduler == Kind::Rr as u32 {
-            let mut step = rr::Pick::new(service, turn);
-            walk(*tables, service, service.len, &mut step);
-            *server = step.server();
-            step.turn()
-        } else {
-            let mut step = wrr::Pick::new(service, turn);
-            walk(*tables, service, wrr::Pick::bound(service), &mut step);
-            *server = step.server();
-            step.turn()
+        let Some(kind) = Kind::from_number(service.scheduler) else {
+            return true;
+        };
+        let next = match kind {
+            Kind::Rr => {
+                let mut step = rr::Pick::new(service, turn);
+                walk(*tables, service, service.len, &mut step);
+                *server = step.server();
+                step.turn()
+            }
+            Kind::Wrr => {
+                let mut step = wrr::Pick::new(service, turn);
+                walk(*tables, service, wrr::Pick::bound(service), &mut step);
+                *server = step.server();
+                step.turn()
+            }
         };
         tables.swap_turn(service.id, seen, next.bits())
     }

@@ -2,6 +2,9 @@
 
 pub mod tcp;
 
+/// The timeout of UDP flows in seconds that ipvs starts with (`udp_timeouts`).
+pub const UDP_TIMEOUT: u32 = 300;
+
 /// A protocol's state, numbered over all protocols: what a flow's word and the table of
 /// timeouts know a state by.
 ///
@@ -85,7 +88,7 @@ impl Class {
     #[must_use]
     pub const fn default_timeout(self) -> Option<u32> {
         match self {
-            Self::UDP | Self::UDP_FIRST => Some(300),
+            Self::UDP | Self::UDP_FIRST => Some(UDP_TIMEOUT),
             Self(number) => match tcp::State::from_number(number) {
                 Some(state) => Some(state.default_timeout()),
                 None => None,
