@@ -334,6 +334,11 @@ impl Director {
         self.ways.addresses().collect()
     }
 
+    /// Whether the way to an address is looked for already.
+    pub(crate) fn is_wanted(&self, address: IpAddr) -> bool {
+        self.ways.contains(address)
+    }
+
     /// Takes over what was found out about ways since the last call.
     pub(crate) fn take_ways(&mut self, changes: &Changes) {
         for (address, way) in changes.take() {

@@ -130,11 +130,17 @@ async fn edits(
             }
         })
         .collect();
-    let outcomes = director
-        .with(move |director: &mut Director| director.edit(&edits))
+    let (outcomes, new) = director
+        .with(move |director: &mut Director| {
+            let new: Vec<IpAddr> = servers
+                .into_iter()
+                .filter(|server| !director.is_wanted(*server))
+                .collect();
+            (director.edit(&edits), new)
+        })
         .await;
-    if !servers.is_empty() {
-        ways.hops.settled(servers, SETTLE).await;
+    if !new.is_empty() {
+        ways.hops.settled(new, SETTLE).await;
         let changes = ways.changes.clone();
         director
             .with(move |director| director.take_ways(&changes))

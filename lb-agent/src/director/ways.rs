@@ -67,6 +67,11 @@ impl Ways {
         way.servers.iter().copied().collect()
     }
 
+    /// Whether the way to an address is wanted.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        self.ways.contains_key(&address)
+    }
+
     /// The next hop of an address.
     pub(crate) fn hop(&self, address: IpAddr) -> Option<&NextHop> {
         self.ways.get(&address)?.hop.as_ref().ok()
