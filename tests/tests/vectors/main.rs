@@ -1,0 +1,6 @@
+//! Vectors: every frame goes through `process` on the host and through the object in the kernel,
+//! and both must agree to the last byte of the last table.
+//!
+//! They need root, to load the object.
+
+mod route;
