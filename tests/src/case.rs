@@ -132,10 +132,37 @@ impl Case {
     ///
     /// When something else comes of it.
     pub fn sends(&mut self, frame: &[u8], expect: Expect) {
+        self.run(frame, |_| expect);
+    }
+
+    /// Sends a packet that must go to a server; which one, the caller learns.
+    ///
+    /// # Panics
+    ///
+    /// When it does not, or something else comes of it.
+    pub fn chosen(&mut self, packet: &Packet, expect: impl FnOnce(u32) -> Expect) -> u32 {
+        let frame = packet.bytes();
+        let next_hop = |frame: &[u8]| frame.first_chunk().map(|mac: &[u8; 6]| MacAddr::new(*mac));
+        self.run(&frame, |(tables, after)| {
+            let mut servers = (0..).zip(&tables.servers);
+            let server = servers.find(|(_, server)| {
+                Way::decode(server.way).map(|way| way.destination) == next_hop(after)
+            });
+            expect(server.expect("the frame goes to a server").0)
+        })
+        .expect("the frame goes to a server")
+    }
+
+    fn run(
+        &mut self,
+        frame: &[u8],
+        expect: impl FnOnce((&Memory, &[u8])) -> Expect,
+    ) -> Option<u32> {
         self.step += 1;
         let at = format!("{}, frame {}", self.name, self.step);
         let before = counters(self.tables());
         let outcome = self.twin.run(frame);
+        let expect = expect((self.tables(), &outcome.frame));
         assert_eq!(outcome.result, expect.result, "{at}");
         let mut moves = expect.moves;
         match expect.server {
@@ -148,6 +175,7 @@ impl Case {
             None => assert_eq!(outcome.frame, frame, "{at}: the frame changed"),
         }
         assert_eq!(difference(&before, &counters(self.tables())), moves, "{at}");
+        expect.server
     }
 
     /// Lets this many ticks pass.

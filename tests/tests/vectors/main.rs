@@ -3,4 +3,8 @@
 //!
 //! They need root, to load the object.
 
+mod full;
+mod refuse;
 mod route;
+mod schedule;
+mod state;

@@ -5,7 +5,7 @@ use lb_common::sched::Kind::Rr;
 use lb_common::state::tcp::State;
 use lb_tests::case::{Case, case, opens, opens_inactive, tcp_service, to, udp_service, way};
 use lb_tests::packet::flags::{ACK, PSH, SYN};
-use lb_tests::packet::{tcp, udp};
+use lb_tests::packet::{Packet, tcp, udp};
 
 const CLIENT: &str = "192.0.2.1:40000";
 const VIP: &str = "10.0.0.100:80";
@@ -30,14 +30,14 @@ fn tcp_and_udp_go_to_the_servers_of_their_service() {
 
 #[test]
 fn every_length_of_ip_options_is_kept() {
+    let mut case = both("ip options");
     for words in 0..=10 {
-        let _ = both("ip options")
-            .send(&tcp(CLIENT, VIP, SYN).options(words), opens(0))
-            .send(
-                &tcp(CLIENT, VIP, ACK).options(words).payload(b"x"),
-                to(0).flows(0),
-            )
-            .send(&udp(CLIENT, VIP).options(words), opens_inactive(1));
+        let client = format!("192.0.2.{words}:40000");
+        let with = |packet: Packet| packet.options(words).payload(b"x");
+        case = case
+            .send(&with(tcp(&client, VIP, SYN)), opens(0))
+            .send(&with(tcp(&client, VIP, ACK)), to(0))
+            .send(&with(udp(&client, VIP)), opens_inactive(1));
     }
 }
 
