@@ -3,7 +3,7 @@
 //! Nothing is attached or pinned: the maps live as long as the value. Where a redirect leads is
 //! not to be seen this way, only that there is one.
 
-use crate::arrays::{Array, arrays};
+use crate::arrays::arrays;
 use crate::mapped::Mapped;
 use anyhow::{Context as _, Result, bail};
 use aya::maps::Map;
@@ -14,6 +14,7 @@ use lb_common::layout::globals;
 use lb_common::time::Tick;
 use std::sync::LazyLock;
 use std::{fs, iter};
+use zerocopy::FromBytes;
 
 /// A shift of jiffies so wide that the clock stands still: the next tick is years ahead.
 /// Tests let time pass by moving deadlines.
@@ -27,9 +28,18 @@ pub const SHORTEST: usize = 14;
 pub struct Kernel {
     object: Ebpf,
     /// In the order of [`arrays`].
-    maps: Vec<Mapped>,
+    maps: Vec<(Shape, Mapped)>,
     tick_shift: u32,
     output: Vec<u8>,
+}
+
+/// What a map holds.
+#[derive(Debug)]
+struct Shape {
+    name: &'static str,
+    /// Bytes of the array, or of each CPU's part.
+    bytes: usize,
+    per_cpu: bool,
 }
 
 impl Kernel {
@@ -87,7 +97,13 @@ impl Kernel {
                 let Map::Array(map) = map else {
                     bail!("map {} is no array", array.name)
                 };
-                Mapped::new(map, array.value).with_context(|| format!("map {}", array.name))
+                let shape = Shape {
+                    name: array.name,
+                    bytes: array.bytes.len(),
+                    per_cpu: array.per_cpu,
+                };
+                let map = Mapped::new(map, array.value);
+                Ok((shape, map.with_context(|| format!("map {}", array.name))?))
             })
             .collect();
         let mut kernel = Self {
@@ -102,7 +118,7 @@ impl Kernel {
 
     /// Copies every array into its map. What is counted on each CPU is all the first one's then.
     pub fn write(&mut self, memory: &Memory) {
-        for (array, map) in iter::zip(arrays(memory), &mut self.maps) {
+        for (array, (_, map)) in iter::zip(arrays(memory), &mut self.maps) {
             map.write(&array.bytes);
         }
     }
@@ -111,21 +127,27 @@ impl Kernel {
     #[must_use]
     pub fn differences(&self, memory: &Memory) -> Vec<String> {
         iter::zip(arrays(memory), &self.maps)
-            .filter_map(|(array, map)| array.difference(&content(&array, map)))
+            .filter_map(|(array, (shape, map))| array.difference(&content(shape, map)))
             .collect()
     }
 
-    /// The bytes of the map with this name, summed over CPUs where each has a part.
+    /// The values of the map with this name, one behind the other, and summed over CPUs where
+    /// each has a part.
     ///
     /// # Panics
     ///
     /// When there is no such map.
     #[must_use]
-    pub fn map(&self, memory: &Memory, name: &str) -> Vec<u8> {
-        iter::zip(arrays(memory), &self.maps)
-            .find(|(array, _)| array.name == name)
-            .map(|(array, map)| content(&array, map))
-            .expect("the layout has the map")
+    pub fn values<T: FromBytes + Copy>(&self, name: &str) -> Vec<T> {
+        let (shape, map) = self
+            .maps
+            .iter()
+            .find(|(shape, _)| shape.name == name)
+            .expect("the layout has the map");
+        content(shape, map)
+            .chunks_exact(size_of::<T>())
+            .map(|bytes| T::read_from_bytes(bytes).expect("a whole value"))
+            .collect()
     }
 
     /// The present on the program's clock.
@@ -170,20 +192,18 @@ impl Kernel {
 }
 
 /// A map's values as its array has them.
-fn content(array: &Array, map: &Mapped) -> Vec<u8> {
+fn content(shape: &Shape, map: &Mapped) -> Vec<u8> {
     let bytes = map.read();
-    if !array.per_cpu {
+    if !shape.per_cpu {
         return bytes;
     }
     // These are made of 64-bit counters alone.
-    let counter = |bytes: &[u8], at: usize| {
-        let word = bytes[at..].first_chunk().expect("a whole counter");
+    let counter = |part: &[u8], at: usize| {
+        let word = part[at..].first_chunk().expect("a whole counter");
         u64::from_le_bytes(*word)
     };
-    let (len, mut sums) = (array.bytes.len(), Vec::with_capacity(array.bytes.len()));
-    for at in (0..len).step_by(8) {
-        let sum: u64 = bytes.chunks(len).map(|part| counter(part, at)).sum();
-        sums.extend(sum.to_le_bytes());
-    }
-    sums
+    let parts = || bytes.chunks(shape.bytes);
+    let sums = (0..shape.bytes).step_by(8);
+    sums.flat_map(|at| parts().map(|part| counter(part, at)).sum::<u64>().to_le_bytes())
+        .collect()
 }
