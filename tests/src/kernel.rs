@@ -204,6 +204,11 @@ fn content(shape: &Shape, map: &Mapped) -> Vec<u8> {
     };
     let parts = || bytes.chunks(shape.bytes);
     let sums = (0..shape.bytes).step_by(8);
-    sums.flat_map(|at| parts().map(|part| counter(part, at)).sum::<u64>().to_le_bytes())
-        .collect()
+    sums.flat_map(|at| {
+        parts()
+            .map(|part| counter(part, at))
+            .sum::<u64>()
+            .to_le_bytes()
+    })
+    .collect()
 }

@@ -3,7 +3,10 @@
 //!
 //! They need root, to load the object.
 
+mod clock;
+mod fit;
 mod full;
+mod random;
 mod refuse;
 mod route;
 mod schedule;
