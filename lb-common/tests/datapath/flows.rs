@@ -187,12 +187,15 @@ proptest! {
         let sizes = Sizes { services: 2, servers: 2 * SERVERS, flows: 4 };
         let mut memory = tables(sizes, &[1; SERVERS as usize]);
         memory.now = Tick::new(start);
-        let mut by_hash = BTreeMap::new();
+        let longest = u64::from(memory.control.timeouts[State::Established as usize]);
+        let (mut by_hash, mut while_ends) = (BTreeMap::new(), BTreeMap::new());
+        let mut now = 0;
         for step in steps {
             let before = live(&memory);
             let (flow, flags) = match step {
                 Step::Pass(ticks) => {
                     memory.now = memory.now.after(ticks);
+                    now += u64::from(ticks);
                     continue;
                 }
                 Step::Packet { client, protocol, flags } => {
@@ -212,10 +215,13 @@ proptest! {
                 (Ok(server), None) => {
                     let known = *by_hash.entry(flow).or_insert(server);
                     prop_assert_eq!(server, known, "a flow without an entry moved");
+                    while_ends.insert(flow.protocol, now + longest);
                 }
                 (Err(reason), entry) => {
                     prop_assert_eq!(reason, Reason::NoFlow);
                     prop_assert_eq!(entry, None);
+                    let expected = while_ends.get(&flow.protocol).is_some_and(|end| now <= *end);
+                    prop_assert!(!expected, "a flow may be without an entry, and is refused");
                 }
             }
         }
