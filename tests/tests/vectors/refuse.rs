@@ -1,9 +1,11 @@
 //! What does not go to a server, why, and that such a frame stays as it is.
 
 use etherparse::{EtherType, IpNumber};
+use lb_common::host::Memory;
 use lb_common::layout::Sizes;
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::Rr;
+use lb_common::state::Class;
 use lb_tests::case::{
     Case, SIZES, case, case_sized, opens, opens_inactive, refused, tcp_service, to, udp_service,
     way,
@@ -236,6 +238,22 @@ fn a_service_without_servers_drops() {
         .send(&syn(), refused(Reason::NoServer))
         .send(&udp(CLIENT, VIP), refused(Reason::NoServer))
         .send(&tcp(CLIENT, VIP, ACK), refused(Reason::NoFlow));
+}
+
+#[test]
+fn a_flow_of_a_removed_server_expires_although_its_client_goes_on() {
+    let gone = |tables: &mut Memory| tables.servers[0].flags = 0;
+    let services = [tcp_service(VIP, Rr, &[]), udp_service(VIP, Rr, &[1, 1])];
+    let mut case = case("a talking client", &services)
+        .send(&udp(CLIENT, VIP), opens_inactive(0))
+        .send(&udp(CLIENT, VIP), to(0))
+        .change(gone);
+    let timeout = case.tables().control.timeouts[usize::from(Class::UDP.number())];
+    for _ in 0..=timeout {
+        case.sends(&udp(CLIENT, VIP).bytes(), refused(Reason::ServerGone));
+        case = case.pass(1);
+    }
+    let _ = case.send(&udp(CLIENT, VIP), opens_inactive(1).inactive(0, -1));
 }
 
 #[test]
