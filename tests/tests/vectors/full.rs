@@ -136,6 +136,29 @@ fn a_closing_flow_makes_room_when_none_is_half_open() {
 }
 
 #[test]
+fn making_room_is_counted_whatever_was_closing() {
+    let reset = established("after a reset").send(
+        &tcp(&client(2), VIP, RST),
+        to(2).active(2, -1).inactive(2, 1),
+    );
+    let new = to(4).connection(4).active(4, 1).event(Reason::Evicted);
+    let case = reset.send(&tcp(&client(9), VIP, SYN), new.inactive(2, -1));
+    has(&case, &[0, 1, 3, 9]);
+    // The same ports again are no making of room.
+    let again = case
+        .send(&tcp(&client(9), VIP, ACK), to(4))
+        .send(
+            &tcp(&client(9), VIP, RST),
+            to(4).active(4, -1).inactive(4, 1),
+        )
+        .send(
+            &tcp(&client(9), VIP, SYN),
+            to(5).connection(5).active(5, 1).inactive(4, -1),
+        );
+    has(&again, &[0, 1, 3, 9]);
+}
+
+#[test]
 fn a_single_datagram_makes_room_and_a_talk_does_not() {
     let case = (0..3).fold(four("udp"), |case, n| {
         case.send(&udp(&client(n), VIP), opens_inactive(8))
