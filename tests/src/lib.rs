@@ -1,4 +1,16 @@
 //! What the tests share.
+//!
+//! * Vectors: a [`case`](case::case) sends [`packet`]s through a [`twin`], host and [`kernel`] in
+//!   step, and an [`oracle`] that is not lb judges what comes out.
+//! * End to end: a [`scene`] is a network with clients, a director and real servers.
+
+pub mod arrays;
+pub mod case;
+pub mod kernel;
+mod mapped;
+pub mod oracle;
+pub mod packet;
+pub mod twin;
 
 pub mod nginx;
 pub mod scene;

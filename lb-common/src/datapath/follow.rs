@@ -19,15 +19,9 @@ pub(super) fn may_reopen(packet: &Packet, word: Word) -> bool {
     packet.flags & SYN != 0 && packet.opens() && (class == over[0] || class == over[1])
 }
 
-/// Moves a flow's state and deadline on; returns its server.
+/// Moves a flow's state and deadline on.
 #[inline(always)]
-pub(super) fn follow<T: Tables>(
-    tables: &T,
-    packet: &Packet,
-    place: Place,
-    word: Word,
-    now: Tick,
-) -> u32 {
+pub(super) fn follow<T: Tables>(tables: &T, packet: &Packet, place: Place, word: Word, now: Tick) {
     let class = next_class(packet, word.class());
     let next = word.moved(class, now.after(tables.timeout(class)));
     if next != word
@@ -36,7 +30,6 @@ pub(super) fn follow<T: Tables>(
     {
         tables.count_flow(word.server(), counts);
     }
-    word.server()
 }
 
 /// The class of a flow after a packet.

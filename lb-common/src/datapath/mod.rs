@@ -92,16 +92,23 @@ pub fn process<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Resul
 
     let now = tables.now();
     let key = packet.tuple.key(tables.flow_seed());
-    let server = match flow::find(tables, &key, now) {
-        Some((place, word)) if !follow::may_reopen(&packet, word) => {
-            follow::follow(tables, &packet, place, word, now)
-        }
-        _ => open::open(tables, &packet, record, &key, now)?,
+    let known = match flow::find(tables, &key, now) {
+        Some((_, word)) if follow::may_reopen(&packet, word) => None,
+        found => found,
+    };
+    let server = match known {
+        Some((_, word)) => word.server(),
+        None => open::open(tables, &packet, record, &key, now)?,
     };
 
     let (flags, way) = tables.server(server).ok_or(Reason::Inconsistent)?;
     if flags & crate::layout::server_flags::AVAILABLE == 0 {
+        // Its flow is left to expire, however long the client goes on: then there is another
+        // server for it (net/netfilter/ipvs/ip_vs_core.c: `ip_vs_in_hook`).
         return Err(Reason::ServerGone);
+    }
+    if let Some((place, word)) = known {
+        follow::follow(tables, &packet, place, word, now);
     }
     let way = Way::decode(way).ok_or(Reason::Unresolved)?;
     route::route(frame, &packet, &way)?;

@@ -1,6 +1,6 @@
 //! A packet of no known flow: schedule a server and remember it.
 
-use super::{Packet, Tables, follow};
+use super::{Packet, Tables};
 use crate::addr::{Addr, protocol};
 use crate::flow::{self, Counts, Insertion, Word};
 use crate::layout::Service;
@@ -52,7 +52,7 @@ fn remember<T: Tables>(
     let class = first_class(packet);
     let word = Word::new(server, class, now.after(tables.timeout(class)));
     match flow::insert(tables, key, word, &packet.tuple, service.id, now) {
-        Insertion::Inserted { lost } => {
+        Insertion::Inserted { lost, own } => {
             let counts = Counts::of(class);
             tables.count_flow(
                 server,
@@ -64,7 +64,7 @@ fn remember<T: Tables>(
             );
             if lost != Word::VOID {
                 tables.count_flow(lost.server(), Counts::of(lost.class()).taken());
-                if lost.is_live(now) && !follow::may_reopen(packet, lost) {
+                if lost.is_live(now) && !own {
                     tables.count_event(Reason::Evicted);
                 }
             }

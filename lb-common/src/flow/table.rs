@@ -79,6 +79,8 @@ pub enum Insertion {
     Inserted {
         /// The flow that lost its entry, expired or not; void when there was none.
         lost: Word,
+        /// Whether the entry was the flow's own older one.
+        own: bool,
     },
     /// Every candidate holds an established flow.
     Full,
@@ -141,7 +143,10 @@ impl<B: Buckets> Body for Attempt<'_, B> {
         let lost = bucket.replace_word(way, self.word);
         self.table.describe(place, self.tuple, self.service);
         bucket.swap_digest(way, BUSY, self.key.digest);
-        self.outcome = Insertion::Inserted { lost };
+        self.outcome = Insertion::Inserted {
+            lost,
+            own: seen == self.key.digest,
+        };
         true
     }
 }

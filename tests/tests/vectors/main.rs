@@ -1,0 +1,14 @@
+//! Vectors: every frame goes through `process` on the host and through the object in the kernel,
+//! and both must agree to the last byte of the last table.
+//!
+//! They need root, to load the object.
+
+mod clock;
+mod directory;
+mod fit;
+mod full;
+mod random;
+mod refuse;
+mod route;
+mod schedule;
+mod state;
