@@ -110,6 +110,11 @@ pub struct Control {
     pub state: u64,
     /// Timeouts in ticks by [`crate::state::Class`]. *agent*.
     pub timeouts: [u32; 64],
+    /// The kernel's jiffies a second, by which all deadlines are. *agent*, once in the life of the
+    /// flow table.
+    pub hz: u32,
+    /// Zero.
+    pub zero: [u32; 15],
 }
 
 impl Default for Control {
@@ -369,7 +374,7 @@ impl Sizes {
     }
 }
 
-const _: () = assert!(size_of::<Control>() == 320 && size_of::<Directory>() == 16);
+const _: () = assert!(size_of::<Control>() == 384 && size_of::<Directory>() == 16);
 const _: () = assert!(size_of::<DirectorySlot>() == 32);
 const _: () = assert!(crate::reason::Reason::COUNT <= REASONS_PER_CPU);
 const _: () = assert!(size_of::<Service>() == 64);

@@ -11,7 +11,7 @@ use lb_common::api::AttachMode;
 use nix::errno::Errno;
 
 /// An interface and what is known of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
     /// Its name.
     pub(crate) name: String,
@@ -51,41 +51,82 @@ fn link_address(name: &str) -> Option<[u8; 6]> {
         .find_map(|ifaddr| ifaddr.address?.as_link_addr()?.addr())
 }
 
+/// A program on an interface.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attached {
+    /// How it is attached.
+    pub(crate) mode: AttachMode,
+    /// Whether the interface carried no program of lb's before.
+    pub(crate) made: bool,
+}
+
 /// Puts the program on an interface, or in the place of the program that an earlier agent put
-/// there, without a packet in between seeing none.
+/// there, without a packet in between seeing none. Only a change of mode leaves a gap.
 ///
 /// # Errors
 ///
-/// When the interface cannot carry it; the message says why and what to do.
+/// When the interface cannot carry it; the message says why and what to do. What was on the
+/// interface still is.
 pub(crate) fn attach(
     program: &mut Xdp,
     port: &Port,
     want: XdpMode,
     pins: &PinDir,
-) -> anyhow::Result<AttachMode> {
+) -> anyhow::Result<Attached> {
     let modes: &[AttachMode] = match want {
         XdpMode::Native => &[AttachMode::Native],
         XdpMode::Generic => &[AttachMode::Generic],
         XdpMode::Auto => &[AttachMode::Native, AttachMode::Generic],
     };
+    let mut before = None;
     for pinned in pins
         .links()?
         .into_iter()
         .filter(|pinned| pinned.ifindex == port.ifindex)
     {
-        if modes.contains(&pinned.mode) && adopt(program, &pinned, pins)? {
-            return Ok(pinned.mode);
+        if modes.contains(&pinned.mode) {
+            if adopt(program, port, pinned, pins)? {
+                return Ok(Attached {
+                    mode: pinned.mode,
+                    made: false,
+                });
+            }
+        } else {
+            before = Some(pinned.mode);
         }
-        pins.remove_link(&pinned)?;
+        pins.remove_link(pinned)?;
     }
+    match attach_first(program, port, modes, pins) {
+        Ok(mode) => Ok(Attached {
+            mode,
+            made: before.is_none(),
+        }),
+        Err(error) => {
+            if let Some(mode) = before
+                && let Err(worse) = attach_anew(program, port, mode, pins)
+            {
+                tracing::error!("{:#}", explain(worse, port, mode));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Attaches in the first of the modes that the interface's driver has.
+fn attach_first(
+    program: &mut Xdp,
+    port: &Port,
+    modes: &[AttachMode],
+    pins: &PinDir,
+) -> anyhow::Result<AttachMode> {
     let mut refusal = None;
-    for mode in modes {
+    for (left, mode) in (0..modes.len()).rev().zip(modes) {
         let Err(error) = attach_anew(program, port, *mode, pins) else {
             return Ok(*mode);
         };
         let unsupported = errno(&error) == Some(Errno::EOPNOTSUPP);
         let error = explain(error, port, *mode);
-        if !unsupported || want != XdpMode::Auto {
+        if !unsupported || left == 0 {
             return Err(error);
         }
         tracing::warn!("{error:#}");
@@ -96,12 +137,17 @@ pub(crate) fn attach(
 
 /// Puts the program in the place of the one that a pinned link holds; false when the link's
 /// interface is gone.
-fn adopt(program: &mut Xdp, pinned: &PinnedPort, pins: &PinDir) -> anyhow::Result<bool> {
+fn adopt(
+    program: &mut Xdp,
+    port: &Port,
+    pinned: PinnedPort,
+    pins: &PinDir,
+) -> anyhow::Result<bool> {
     let path = pins.link(pinned);
     let place = || {
         format!(
             "replacing the program on {} through {}",
-            pinned.name,
+            port.name,
             path.display()
         )
     };
@@ -128,14 +174,13 @@ fn attach_anew(
     let id = program.attach_to_if_index(port.ifindex, flags)?;
     let link = FdLink::try_from(program.take_link(id)?)
         .context("this kernel has no BPF links for XDP; lb needs Linux 6.1")?;
-    let pinned = PinnedPort {
-        name: port.name.clone(),
+    let path = pins.link(PinnedPort {
         ifindex: port.ifindex,
         mode,
-    };
-    let path = pins.link(&pinned);
+    });
+    // Its own words, without the errno that `explain` would read as the interface's.
     link.pin(&path)
-        .with_context(|| format!("pinning {}", path.display()))?;
+        .map_err(|error| anyhow::anyhow!("pinning {}: {error}", path.display()))?;
     Ok(())
 }
 

@@ -53,7 +53,7 @@ impl Writer {
         removed: &[Key],
         written: &[(Key, u32)],
     ) -> anyhow::Result<()> {
-        let placed = self.place(maps, written)?;
+        let placed = self.place(maps, removed, written)?;
         for key in removed {
             if let Some(slot) = self.slots.remove(key) {
                 publish(maps, slot, None);
@@ -78,7 +78,12 @@ impl Writer {
 
     /// Slots for the keys that have none, in the directory as it is, or in a new one that is
     /// switched to here.
-    fn place(&mut self, maps: &Maps, written: &[(Key, u32)]) -> anyhow::Result<HashMap<Key, u32>> {
+    fn place(
+        &mut self,
+        maps: &Maps,
+        removed: &[Key],
+        written: &[(Key, u32)],
+    ) -> anyhow::Result<HashMap<Key, u32>> {
         let new: Vec<Key> = written
             .iter()
             .map(|(key, _)| *key)
@@ -93,13 +98,13 @@ impl Writer {
             }
             return Ok(placed);
         }
-        self.rebuild(maps, &new)?;
+        self.rebuild(maps, removed, &new)?;
         Ok(HashMap::new())
     }
 
     fn place_here(&self, maps: &Maps, new: &[Key]) -> Option<HashMap<Key, u32>> {
         let (which, directory) = (which(maps), current(maps));
-        // A directory of one slot for four keys is as full as a new one would be made.
+        // Past half full, a new directory is larger.
         if (self.slots.len() + new.len()) * 2 > directory.slots as usize {
             return None;
         }
@@ -121,14 +126,26 @@ impl Writer {
         Some(placed)
     }
 
-    /// Builds the other directory with the keys that are and the new ones, and switches to it.
+    /// Builds the other directory with the keys that stay and the new ones, and switches to it.
     /// The new ones have no record yet.
-    fn rebuild(&mut self, maps: &Maps, new: &[Key]) -> anyhow::Result<()> {
+    fn rebuild(&mut self, maps: &Maps, removed: &[Key], new: &[Key]) -> anyhow::Result<()> {
         if self.switched {
             self.wait()?;
         }
-        let mut keys: Vec<Key> = self.slots.keys().copied().collect();
+        let removed: HashSet<&Key> = removed.iter().collect();
+        let mut keys: Vec<Key> = self
+            .slots
+            .keys()
+            .filter(|key| !removed.contains(key))
+            .copied()
+            .collect();
         keys.extend(new);
+        anyhow::ensure!(
+            keys.len() <= self.sizes.services as usize,
+            "the directory holds {} services; {} are wanted",
+            self.sizes.services,
+            keys.len()
+        );
         let other = 1 - which(maps);
         let seed = current(maps).seed;
         let (displacements, slots) = (self.sizes.displacements(), self.sizes.slots());

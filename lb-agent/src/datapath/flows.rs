@@ -7,7 +7,7 @@ use crate::model::{Flow, ServerId};
 use lb_common::addr::protocol;
 use lb_common::api::Protocol;
 use lb_common::flow::{BUSY, Counts, EMPTY, Word};
-use lb_common::layout::{ColdBucket, HotBucket, ServerState, WAYS};
+use lb_common::layout::{ColdBucket, HotBucket, ServerState, ServiceState, WAYS};
 use lb_common::state::Class;
 use lb_common::time::{Clock, Tick};
 use std::collections::BTreeMap;
@@ -98,15 +98,18 @@ impl Iterator for Walk {
 /// Walks the table again and again, a part at a time.
 ///
 /// It makes the words of expired flows void, and compares what each server's counts say with
-/// what is in the table. The two may differ for a moment while the program changes both, so only
-/// a difference that three passes in a row find, the same each time, is corrected: it comes from
-/// an agent that was killed between a flow and its count.
+/// what is in the table: they differ for good when an agent was killed between a flow and its
+/// count. They also differ for a moment whenever the program changes both. So a difference is
+/// corrected only when three passes in a row found it the same, and the server's counts stood
+/// still throughout each of them.
 #[derive(Debug)]
 pub(crate) struct Sweep {
     bucket: u32,
     pass: u64,
     /// Flows found by this pass, by server.
     found: Vec<Counts>,
+    /// What the counts were when this pass began, by server.
+    before: Vec<ServerState>,
     /// Differences found by earlier passes, and by how many in a row.
     doubt: BTreeMap<u32, (Counts, u8)>,
     /// Servers out of their lists, and the pass during which they went.
@@ -122,6 +125,7 @@ impl Sweep {
             bucket: 0,
             pass: 0,
             found: vec![Counts::default(); servers as usize],
+            before: vec![ServerState::default(); servers as usize],
             doubt: BTreeMap::new(),
             retired: BTreeMap::new(),
         }
@@ -139,6 +143,11 @@ impl Sweep {
 
     /// Visits a part of the table. At the end of a pass, the retired servers without flows.
     pub(crate) fn step(&mut self, maps: &Maps, now: Tick) -> Vec<ServerId> {
+        if self.bucket == 0 {
+            for (server, before) in (0..).zip(&mut self.before) {
+                *before = maps.server_states.load(server);
+            }
+        }
         let end = self
             .bucket
             .saturating_add(BUCKETS_A_CALL)
@@ -150,10 +159,10 @@ impl Sweep {
         }
         self.bucket = end;
         if end < maps.flows.len() {
-            Vec::new()
-        } else {
-            self.end_pass(maps)
+            return Vec::new();
         }
+        end_windows(maps, now);
+        self.end_pass(maps)
     }
 
     fn visit(&mut self, maps: &Maps, bucket: u32, way: usize, now: Tick) {
@@ -162,15 +171,17 @@ impl Sweep {
         if bits == Word::VOID.bits() {
             return;
         }
-        let word = Word::from_bits(bits);
-        let counts = Counts::of(word.class());
-        if word.is_live(now) {
-            add(&mut self.found, word.server(), counts);
-        } else if cell
-            .compare_exchange(bits, Word::VOID.bits(), Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-        {
-            count(maps, word.server(), counts.taken());
+        let mut word = Word::from_bits(bits);
+        if !word.is_live(now) {
+            let void = Word::VOID.bits();
+            match cell.compare_exchange(bits, void, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return count(maps, word.server(), Counts::of(word.class()).taken()),
+                // The program continued it or gave the entry to another flow.
+                Err(stands) => word = Word::from_bits(stands),
+            }
+        }
+        if word != Word::VOID {
+            add(&mut self.found, word.server(), Counts::of(word.class()));
         }
     }
 
@@ -187,7 +198,10 @@ impl Sweep {
                 active: found.active.wrapping_sub_unsigned(state.active),
                 inactive: found.inactive.wrapping_sub_unsigned(state.inactive),
             };
-            if off == Counts::default() {
+            let before = self.before[server as usize];
+            let still = (before.connections, before.active, before.inactive)
+                == (state.connections, state.active, state.inactive);
+            if off == Counts::default() || !still {
                 continue;
             }
             let times = match self.doubt.get(&server) {
@@ -213,6 +227,24 @@ impl Sweep {
         self.bucket = 0;
         self.pass += 1;
         free
+    }
+}
+
+/// Ends the windows during which services' flows may be untracked, once they are past: a tick
+/// that is left standing comes round again.
+fn end_windows(maps: &Maps, now: Tick) {
+    for service in 0..maps.service_states.len() {
+        let window = maps
+            .service_states
+            .word32(service, offset_of!(ServiceState, untracked));
+        let seen = window.load(Ordering::Relaxed);
+        if seen
+            .checked_sub(1)
+            .is_some_and(|until| Tick::new(until).is_past(now))
+        {
+            // When it fails, the program has just opened a new one.
+            let _ = window.compare_exchange(seen, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) fn wait() -> anyhow::Result<()> {
     if result == 0 {
         return Ok(());
     }
-    Err(std::io::Error::last_os_error())
-        .context("waiting for running programs by membarrier(2), which nohz_full kernels refuse")
+    Err(std::io::Error::last_os_error()).context(
+        "waiting for running programs by membarrier(2), which the kernel refuses when CPUs are \
+         isolated by nohz_full=: boot without that",
+    )
 }

@@ -36,7 +36,7 @@ use std::sync::atomic::Ordering;
 pub(crate) struct Kernel {
     loaded: Loaded,
     /// Held, so that no other agent writes these maps.
-    _pins: PinDir,
+    pins: PinDir,
     directory: directory::Writer,
     /// Services as the maps have them.
     published: BTreeMap<u32, Published>,
@@ -91,7 +91,7 @@ impl Kernel {
         let timeouts = [0; Class::COUNT as usize];
         Ok(Self {
             loaded,
-            _pins: pins,
+            pins,
             directory,
             published,
             records,
@@ -153,6 +153,14 @@ impl Kernel {
             }
             _ => first_turn(kind, members.iter().rev().map(|member| member.weight)),
         };
+        if old.is_none() {
+            // The id may have been another service's.
+            let untracked = offset_of!(ServiceState, untracked);
+            self.maps()
+                .service_states
+                .word32(id.0, untracked)
+                .store(0, Ordering::Relaxed);
+        }
         let generation = self.generation(id.0).wrapping_add(1);
         let len = members.len() as u32;
         let block = take(&mut self.members, &mut self.records, len, true).with_context(|| {
@@ -230,6 +238,9 @@ impl Kernel {
         let servers = &self.maps().servers;
         let now = servers.load(id.0);
         if (now.addr, now.port) != (addr, port) {
+            // The entry is free: no list has it and no flow refers to it. Counts may be left of
+            // the server before, had an agent been killed while it freed the entry.
+            self.zero_server(id.0);
             servers.store(
                 id.0,
                 Server {
@@ -397,7 +408,7 @@ impl Datapath for Kernel {
             layout: LAYOUT,
             flows: self.loaded.sizes.flows,
             slots: self.loaded.sizes.buckets() * WAYS as u32,
-            interfaces: self.loaded.interfaces.clone(),
+            interfaces: self.loaded.interfaces(),
         }
     }
 
@@ -506,6 +517,9 @@ impl Datapath for Kernel {
             self.members.retire(old.block);
         }
         self.published.extend(drafts);
+        if everything {
+            model.reserved().for_each(|id| self.sweep.retire(id.0));
+        }
         for id in &servers {
             if live(&id) {
                 self.sweep.release(id.0);
@@ -535,8 +549,9 @@ impl Datapath for Kernel {
         if Way::decode(now) == Some(way) {
             return Ok(());
         }
-        let last = Way::tag([now[1], 0, 0]);
-        let tag = last.checked_add(1).unwrap_or(1);
+        // Unlike all three: an agent may have been killed between them.
+        let tags = now.map(|word| Way::tag([word, 0, 0]));
+        let tag = (1..=4).find(|tag| !tags.contains(tag)).unwrap_or(1);
         for (i, bits) in way.encode(tag).into_iter().enumerate() {
             word(i).store(bits, Ordering::Relaxed);
         }
@@ -614,6 +629,7 @@ impl Datapath for Kernel {
 
     fn sweep(&mut self) -> Vec<ServerId> {
         self.now = self.tick();
+        self.loaded.refresh_ports(&self.pins);
         self.sweep.step(&self.loaded.maps, self.now)
     }
 

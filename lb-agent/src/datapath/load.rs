@@ -2,21 +2,21 @@
 
 use super::attach::{self, Port};
 use super::clock::{self, Moment};
-use super::maps::{self, Maps};
+use super::grace;
+use super::maps::{self, Maps, Pinned};
 use super::object::object;
-use super::pin::PinDir;
-use crate::config::Config;
+use super::pin::{PinDir, PinnedPort};
+use crate::config::{Config, XdpMode};
 use anyhow::Context as _;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::api::Interface;
+use lb_common::api::{AttachMode, Interface};
 use lb_common::layout::{Control, LAYOUT, Sizes, globals, port_index};
 use lb_common::time::Clock;
 use lb_common::wire::MacAddr;
 use nix::errno::Errno;
 use std::fs;
 use std::io::Read as _;
-use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
 /// Names of the programs in the object.
@@ -30,7 +30,8 @@ pub(crate) struct Loaded {
     pub(crate) sizes: Sizes,
     pub(crate) cpus: u32,
     pub(crate) clock: Clock,
-    pub(crate) interfaces: Vec<Interface>,
+    /// The configured interfaces and how the program is attached; of index 0 while gone.
+    ports: Vec<(Port, AttachMode)>,
     object: Ebpf,
 }
 
@@ -40,8 +41,14 @@ impl Loaded {
     /// When it fails, everything is as it was: what was pinned stays, what was made is gone.
     pub(crate) fn open(config: &Config) -> anyhow::Result<(Self, PinDir)> {
         let ports = ports(&config.interfaces)?;
+        // Once at the start, so that a kernel on which this does not work is known before anything
+        // is done; and for programs that may still read what an agent replaced before it ended.
+        grace::wait()?;
         let pins = PinDir::open(&config.pin_path)?;
-        let pinned = maps::pinned_sizes(&pins)?;
+        let pinned = maps::pinned(&pins)?;
+        if pinned.is_none() {
+            pins.clear()?;
+        }
         match Self::load(config, &ports, &pins, pinned) {
             Ok(loaded) => Ok((loaded, pins)),
             Err(error) => {
@@ -59,13 +66,13 @@ impl Loaded {
         config: &Config,
         ports: &[Port],
         pins: &PinDir,
-        pinned: Option<Sizes>,
+        pinned: Option<Pinned>,
     ) -> anyhow::Result<Self> {
         let wanted = Sizes {
             flows: config.flows,
             ..Sizes::DEFAULT
         };
-        let sizes = pinned.unwrap_or(wanted);
+        let sizes = pinned.map_or(wanted, |pinned| pinned.sizes);
         if sizes.buckets() != wanted.buckets() {
             tracing::warn!(
                 "the pinned flow table is for {} flows, not {}; it stays, with its connections: \
@@ -75,36 +82,157 @@ impl Loaded {
             );
         }
         let cpus = cpus()?;
-        let clock = measure_clock()?;
+        let clock = match pinned.and_then(|pinned| pinned.clock) {
+            Some(clock) => clock,
+            None => measure_clock()?,
+        };
         let mut object = load_object(sizes, cpus, clock, Some(pins))?;
         // Programs first: they refer to the maps by descriptors that taking the maps may close.
         load_program(&mut object, CLOCK)?;
         load_program(&mut object, DIRECTOR)?;
-        let maps = Maps::take(&mut object)?;
-        prepare(&maps, ports)?;
-        let program = program(&mut object, DIRECTOR)?;
-        let mut interfaces = Vec::new();
-        for port in ports {
-            let mode = attach::attach(program, port, config.xdp_mode, pins)?;
-            interfaces.push(Interface {
-                name: port.name.clone(),
-                mode,
-            });
-        }
-        for left in pins.links()? {
-            if !ports.iter().any(|port| port.ifindex == left.ifindex) {
-                tracing::info!(interface = left.name, "not configured any more: detaching");
-                pins.remove_link(&left)?;
-            }
-        }
-        Ok(Self {
+        let maps = Maps::take(&mut object, sizes, cpus)?;
+        prepare(&maps, clock)?;
+        let mut loaded = Self {
             maps,
             sizes,
             cpus,
             clock,
-            interfaces,
+            ports: Vec::new(),
             object,
-        })
+        };
+        for port in ports {
+            loaded.write_port(port.ifindex, MacAddr::new(port.mac));
+        }
+        let mut made = Vec::new();
+        if let Err(error) = loaded.attach_all(config, ports, pins, &mut made) {
+            for pinned in made {
+                if let Err(left) = pins.remove_link(pinned) {
+                    tracing::error!("{left:#}");
+                }
+            }
+            return Err(error);
+        }
+        loaded.forget_others(pins)?;
+        Ok(loaded)
+    }
+
+    fn attach_all(
+        &mut self,
+        config: &Config,
+        ports: &[Port],
+        pins: &PinDir,
+        made: &mut Vec<PinnedPort>,
+    ) -> anyhow::Result<()> {
+        for port in ports {
+            let program = program(&mut self.object, DIRECTOR)?;
+            let attached = attach::attach(program, port, config.xdp_mode, pins)?;
+            if attached.made {
+                made.push(PinnedPort {
+                    ifindex: port.ifindex,
+                    mode: attached.mode,
+                });
+            }
+            self.ports.push((port.clone(), attached.mode));
+        }
+        Ok(())
+    }
+
+    /// Takes the program off interfaces that are not configured any more.
+    fn forget_others(&self, pins: &PinDir) -> anyhow::Result<()> {
+        for left in pins.links()? {
+            if !self
+                .ports
+                .iter()
+                .any(|(port, _)| port.ifindex == left.ifindex)
+            {
+                tracing::info!(ifindex = left.ifindex, "not configured any more: detaching");
+                pins.remove_link(left)?;
+            }
+        }
+        let known: Vec<u32> = self
+            .ports
+            .iter()
+            .map(|(port, _)| port_index(port.ifindex))
+            .collect();
+        for index in (0..self.maps.ports.len()).filter(|index| !known.contains(index)) {
+            self.maps.ports.word64(index, 0).store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Looks at the interfaces again: one may have another Ethernet address, or be gone, or be
+    /// back under another index.
+    pub(crate) fn refresh_ports(&mut self, pins: &PinDir) {
+        for index in 0..self.ports.len() {
+            let Some((port, mode)) = self.ports.get(index).cloned() else {
+                continue;
+            };
+            match Port::find(&port.name) {
+                Ok(found) if found == port => {}
+                Ok(found) if found.ifindex == port.ifindex => {
+                    tracing::info!(interface = port.name, "has another Ethernet address");
+                    self.write_port(found.ifindex, MacAddr::new(found.mac));
+                    self.ports[index].0 = found;
+                }
+                Ok(found) => match self.attach_again(&found, mode, pins) {
+                    Ok(()) => {
+                        tracing::info!(interface = port.name, "is back: attached again");
+                        self.ports[index].0 = found;
+                    }
+                    Err(error) => tracing::error!("{error:#}"),
+                },
+                // Said once: a port of index 0 is known to be gone.
+                Err(error) if port.ifindex != 0 => {
+                    tracing::error!("{error:#}; its packets are not balanced until it is back");
+                    self.ports[index].0.ifindex = 0;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn attach_again(&mut self, port: &Port, mode: AttachMode, pins: &PinDir) -> anyhow::Result<()> {
+        let want = match mode {
+            AttachMode::Native => XdpMode::Native,
+            AttachMode::Generic => XdpMode::Generic,
+        };
+        self.write_port(port.ifindex, MacAddr::new(port.mac));
+        attach::attach(program(&mut self.object, DIRECTOR)?, port, want, pins)?;
+        self.forget_others_but(port, pins)
+    }
+
+    /// After an interface came back: the pin of its former self goes.
+    fn forget_others_but(&self, back: &Port, pins: &PinDir) -> anyhow::Result<()> {
+        for left in pins.links()? {
+            let known = self
+                .ports
+                .iter()
+                .any(|(port, _)| port.ifindex == left.ifindex);
+            if !known && left.ifindex != back.ifindex {
+                pins.remove_link(left)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_port(&self, ifindex: u32, mac: MacAddr) {
+        self.maps
+            .ports
+            .word64(port_index(ifindex), 0)
+            .store(mac.word(), Ordering::Relaxed);
+    }
+
+    /// Where the program is attached.
+    pub(crate) fn interfaces(&self) -> Vec<Interface> {
+        let interface = |(port, mode): &(Port, AttachMode)| Interface {
+            name: port.name.clone(),
+            mode: *mode,
+        };
+        self.ports
+            .iter()
+            .filter(|(port, _)| port.ifindex != 0)
+            .map(interface)
+            .collect()
     }
 
     /// The present on the kernel's clock.
@@ -268,39 +396,30 @@ fn explain(error: anyhow::Error, doing: &str) -> anyhow::Error {
     error.context(doing.to_owned())
 }
 
-/// Writes what the program needs before its first packet.
-fn prepare(maps: &Maps, ports: &[Port]) -> anyhow::Result<()> {
+/// Writes what the program needs before its first packet, in maps that are new.
+fn prepare(maps: &Maps, clock: Clock) -> anyhow::Result<()> {
     let control = maps.control.load(0);
-    if control.layout == 0 {
-        let mut random = [0; 24];
-        fs::File::open("/dev/urandom")
-            .and_then(|mut file| file.read_exact(&mut random))
-            .context("reading /dev/urandom for the seeds")?;
-        let word = |i: usize| {
-            random
-                .iter()
-                .skip(i * 8)
-                .take(8)
-                .fold(0, |w, b| w << 8 | u64::from(*b))
-        };
-        let mut control = Control {
-            layout: LAYOUT,
-            flow_seed: [word(0), word(1)],
-            ..control
-        };
-        control.directories[0].seed = word(2);
-        maps.control.store(0, control);
+    if control.layout != 0 {
+        return Ok(());
     }
-    for index in 0..maps.ports.len() {
-        let port = ports.iter().find(|port| port_index(port.ifindex) == index);
-        let word = port.map_or(0, |port| MacAddr::new(port.mac).word());
-        maps.ports.word64(index, 0).store(word, Ordering::Relaxed);
-    }
-    debug_assert_eq!(
-        maps.control
-            .word32(0, offset_of!(Control, layout))
-            .load(Ordering::Relaxed),
-        LAYOUT
-    );
+    let mut random = [0; 24];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut random))
+        .context("reading /dev/urandom for the seeds")?;
+    let word = |i: usize| {
+        random
+            .iter()
+            .skip(i * 8)
+            .take(8)
+            .fold(0, |w, b| w << 8 | u64::from(*b))
+    };
+    let mut control = Control {
+        layout: LAYOUT,
+        hz: clock.hz,
+        flow_seed: [word(0), word(1)],
+        ..control
+    };
+    control.directories[0].seed = word(2);
+    maps.control.store(0, control);
     Ok(())
 }

@@ -4,11 +4,12 @@ use super::mapped::Mapped;
 use super::pin::PinDir;
 use anyhow::Context as _;
 use aya::Ebpf;
-use aya::maps::{Map, MapData, MapError};
+use aya::maps::{Map, MapData};
 use lb_common::layout::{
     ColdBucket, Control, DirectorySlot, HotBucket, Member, PORTS, REASONS_PER_CPU, Server,
     ServerState, Service, ServiceState, Sizes, Traffic, maps,
 };
+use lb_common::time::Clock;
 use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -49,8 +50,8 @@ impl Maps {
     /// # Errors
     ///
     /// When one is missing or of another shape.
-    pub(crate) fn take(object: &mut Ebpf) -> anyhow::Result<Self> {
-        Ok(Self {
+    pub(crate) fn take(object: &mut Ebpf, sizes: Sizes, cpus: u32) -> anyhow::Result<Self> {
+        let maps = Self {
             control: one(object, maps::CONTROL)?,
             displacements: one(object, maps::DISPLACEMENTS)?,
             slots: one(object, maps::SLOTS)?,
@@ -64,7 +65,30 @@ impl Maps {
             flows: Arc::new(one(object, maps::FLOWS)?),
             flow_details: Arc::new(one(object, maps::FLOW_DETAILS)?),
             ports: one(object, maps::PORTS)?,
-        })
+        };
+        let found = [
+            maps.control.len(),
+            maps.displacements.len(),
+            maps.slots.len(),
+            maps.services.len(),
+            maps.service_states.len(),
+            maps.members.len(),
+            maps.servers.len(),
+            maps.server_states.len(),
+            maps.traffic.len(),
+            maps.reasons.len(),
+            maps.flows.len(),
+            maps.flow_details.len(),
+            maps.ports.len(),
+        ];
+        for ((name, wanted), found) in lengths(sizes, cpus).into_iter().zip(found) {
+            anyhow::ensure!(
+                found == wanted,
+                "the pinned map {name} has {found} values where the others ask for {wanted}: \
+                 `lb-agent detach` removes them all, with their connections"
+            );
+        }
+        Ok(maps)
     }
 }
 
@@ -101,34 +125,43 @@ pub(crate) fn lengths(sizes: Sizes, cpus: u32) -> [(&'static str, u32); 13] {
     ]
 }
 
-/// The sizes that pinned maps were made with; none when nothing is pinned.
+/// What is pinned already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pinned {
+    /// The sizes that the maps were made with.
+    pub(crate) sizes: Sizes,
+    /// The rate of the clock that their deadlines are by; none before an agent wrote it.
+    pub(crate) clock: Option<Clock>,
+}
+
+/// Looks at the pinned maps; none when there are none, or not all: what an agent left that was
+/// killed while it made them.
 ///
 /// # Errors
 ///
 /// When a pin is no map.
-pub(crate) fn pinned_sizes(pins: &PinDir) -> anyhow::Result<Option<Sizes>> {
-    let len = |name: &str| -> anyhow::Result<Option<u32>> {
+pub(crate) fn pinned(pins: &PinDir) -> anyhow::Result<Option<Pinned>> {
+    let open = |name: &str| -> anyhow::Result<MapData> {
         let path = pins.map(name);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let read =
-            || -> Result<u32, MapError> { Ok(MapData::from_pin(&path)?.info()?.max_entries()) };
-        Ok(Some(read().with_context(|| {
-            format!("opening the pinned map {}", path.display())
-        })?))
+        MapData::from_pin(&path)
+            .with_context(|| format!("opening the pinned map {}", path.display()))
     };
-    let (services, servers, buckets) = (
-        len(maps::SERVICE_STATES)?,
-        len(maps::SERVERS)?,
-        len(maps::FLOWS)?,
-    );
-    Ok(match (services, servers, buckets) {
-        (Some(services), Some(servers), Some(buckets)) => Some(Sizes {
-            services,
-            servers,
-            flows: Sizes::flows_of(buckets),
-        }),
-        _ => None,
-    })
+    let len = |name: &str| anyhow::Ok(open(name)?.info()?.max_entries());
+    if lengths(Sizes::DEFAULT, 1)
+        .iter()
+        .any(|(name, _)| !pins.map(name).exists())
+    {
+        return Ok(None);
+    }
+    let sizes = Sizes {
+        services: len(maps::SERVICE_STATES)?,
+        servers: len(maps::SERVERS)?,
+        flows: Sizes::flows_of(len(maps::FLOWS)?),
+    };
+    let control: Mapped<Control> = Mapped::new(maps::CONTROL, &open(maps::CONTROL)?)?;
+    let hz = control.load(0).hz;
+    Ok(Some(Pinned {
+        sizes,
+        clock: (hz != 0).then(|| Clock::new(hz)),
+    }))
 }

@@ -55,12 +55,12 @@ impl PinDir {
         self.path.join(name)
     }
 
-    /// Where the link of an interface is pinned: `link-IFINDEX-MODE-NAME`.
+    /// Where the link of an interface is pinned: `link-IFINDEX-MODE`. Not by name: names may have
+    /// dots, which a bpffs refuses, and may change.
     #[must_use]
-    pub(crate) fn link(&self, port: &PinnedPort) -> PathBuf {
+    pub(crate) fn link(&self, port: PinnedPort) -> PathBuf {
         let mode = mode_name(port.mode);
-        self.path
-            .join(format!("{LINK}{}-{mode}-{}", port.ifindex, port.name))
+        self.path.join(format!("{LINK}{}-{mode}", port.ifindex))
     }
 
     /// The interfaces of which links are pinned.
@@ -82,7 +82,7 @@ impl PinDir {
     /// # Errors
     ///
     /// When it cannot be removed.
-    pub(crate) fn remove_link(&self, port: &PinnedPort) -> anyhow::Result<()> {
+    pub(crate) fn remove_link(&self, port: PinnedPort) -> anyhow::Result<()> {
         let path = self.link(port);
         fs::remove_file(&path).with_context(|| format!("removing pin {}", path.display()))
     }
@@ -112,10 +112,8 @@ impl PinDir {
 }
 
 /// An interface as a pin's name tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PinnedPort {
-    /// Its name when the program was attached.
-    pub(crate) name: String,
     /// Its index.
     pub(crate) ifindex: u32,
     /// How the program is attached.
@@ -124,15 +122,12 @@ pub(crate) struct PinnedPort {
 
 impl PinnedPort {
     fn from_file_name(name: &str) -> Option<Self> {
-        let mut parts = name.strip_prefix(LINK)?.splitn(3, '-');
-        let ifindex = parts.next()?.parse().ok()?;
-        let mode = parts.next()?;
+        let (ifindex, mode) = name.strip_prefix(LINK)?.split_once('-')?;
         let mode = [AttachMode::Native, AttachMode::Generic]
             .into_iter()
             .find(|known| mode_name(*known) == mode)?;
         Some(Self {
-            name: parts.next()?.to_owned(),
-            ifindex,
+            ifindex: ifindex.parse().ok()?,
             mode,
         })
     }
