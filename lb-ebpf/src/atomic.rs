@@ -66,3 +66,18 @@ impl Shared<u32> {
         unsafe { atomic_xadd::<u32, u32, ORDER>(self.0, value as u32) };
     }
 }
+
+/// A field of a struct in map memory, as a shared word.
+macro_rules! field {
+    ($pointer:expr) => {
+        // SAFETY: the pointer comes from a map lookup, so it is valid and aligned for its type
+        // while the program runs.
+        unsafe { $crate::atomic::Shared::new($pointer) }
+    };
+    ($pointer:expr, $($field:tt)+) => {
+        // SAFETY: the pointer comes from a map lookup, so it is valid and aligned for its type
+        // while the program runs; only the field's address is taken.
+        unsafe { $crate::atomic::Shared::new(&raw mut (*$pointer).$($field)+) }
+    };
+}
+pub(crate) use field;

@@ -2,7 +2,7 @@
 
 use super::{Packet, Tables};
 use crate::addr::protocol;
-use crate::flow::{Place, Word, continue_flow};
+use crate::flow::Word;
 use crate::state::{Class, tcp};
 use crate::time::Tick;
 use crate::wire::tcp_flags::SYN;
@@ -24,14 +24,14 @@ pub(super) fn may_reopen(packet: &Packet, word: Word) -> bool {
 pub(super) fn follow<T: Tables>(
     tables: &T,
     packet: &Packet,
-    place: Place,
+    entry: T::Entry,
     word: Word,
     now: Tick,
 ) -> u32 {
     let class = next_class(packet, word.class());
     let next = word.moved(class, now.after(tables.timeout(class)));
     if next != word
-        && let Some(counts) = continue_flow(tables, place, word, next)
+        && let Some(counts) = tables.continue_flow(entry, word, next)
         && counts.active != 0
     {
         tables.count_flow(word.server(), counts);

@@ -51,7 +51,7 @@ fn remember<T: Tables>(
 ) -> Result<u32, Reason> {
     let class = first_class(packet);
     let word = Word::new(server, class, now.after(tables.timeout(class)));
-    match flow::insert(tables, key, word, &packet.tuple, service.id, now) {
+    match tables.insert_flow(key, word, &packet.tuple, service.id, now) {
         Insertion::Inserted { lost } => {
             let counts = Counts::of(class);
             tables.count_flow(

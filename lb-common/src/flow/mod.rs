@@ -276,6 +276,57 @@ pub trait Bucket {
     fn replace_word(&self, way: usize, new: Word) -> Word;
 }
 
+/// Flows, however they are kept.
+///
+/// The kernel keeps them in [`Buckets`], and so does everything that says nothing else. It is a
+/// seam of its own so that the datapath can be measured over another table.
+pub trait Flows: Repeat {
+    /// Where a flow is kept.
+    type Entry: Copy;
+
+    /// The live entry of a flow, which has a key and a tuple.
+    fn find_flow(&self, key: &Key, tuple: &Tuple, now: Tick) -> Option<(Self::Entry, Word)>;
+
+    /// See [`continue_flow`].
+    fn continue_flow(&self, entry: Self::Entry, old: Word, new: Word) -> Option<Counts>;
+
+    /// See [`insert`].
+    fn insert_flow(
+        &self,
+        key: &Key,
+        word: Word,
+        tuple: &Tuple,
+        service: u32,
+        now: Tick,
+    ) -> Insertion;
+}
+
+impl<B: Buckets> Flows for B {
+    type Entry = Place;
+
+    #[inline(always)]
+    fn find_flow(&self, key: &Key, _: &Tuple, now: Tick) -> Option<(Place, Word)> {
+        find(self, key, now)
+    }
+
+    #[inline(always)]
+    fn continue_flow(&self, place: Place, old: Word, new: Word) -> Option<Counts> {
+        continue_flow(self, place, old, new)
+    }
+
+    #[inline(always)]
+    fn insert_flow(
+        &self,
+        key: &Key,
+        word: Word,
+        tuple: &Tuple,
+        service: u32,
+        now: Tick,
+    ) -> Insertion {
+        insert(self, key, word, tuple, service, now)
+    }
+}
+
 /// The flow table's two arrays.
 pub trait Buckets: Repeat {
     /// A bucket of the hot array.
