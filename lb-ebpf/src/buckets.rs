@@ -34,6 +34,11 @@ impl Bucket for HotBucketPtr {
     }
 
     #[inline(always)]
+    fn set_digest(&self, way: usize, new: u64) {
+        self.half(way, 0).set(new);
+    }
+
+    #[inline(always)]
     fn swap_word(&self, way: usize, old: Word, new: Word) -> bool {
         self.half(way, 1).swap_if(old.bits(), new.bits())
     }

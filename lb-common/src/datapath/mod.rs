@@ -96,8 +96,8 @@ pub fn process<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Resul
         Some((entry, word)) if !follow::may_reopen(&packet, word) => {
             follow::follow(tables, &packet, entry, word, now)
         }
-        // Copies, because what is lent out of line lies in memory, and would for known flows too.
-        _ => open::open(tables, &{ packet }, record, &{ key }, now)?,
+        // A copy, because what is lent out of line lies in memory, and would for known flows too.
+        _ => open::open(tables, &{ packet }, record, key)?,
     };
 
     let (flags, way) = tables.server(server).ok_or(Reason::Inconsistent)?;

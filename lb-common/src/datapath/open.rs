@@ -17,8 +17,7 @@ pub(super) fn open<T: Tables>(
     tables: &T,
     packet: &Packet,
     record: u32,
-    key: &flow::Key,
-    now: Tick,
+    key: flow::Key,
 ) -> Result<u32, Reason> {
     if is_martian(packet) {
         return Err(Reason::Martian);
@@ -26,17 +25,17 @@ pub(super) fn open<T: Tables>(
     let service = tables.service(record).ok_or(Reason::Inconsistent)?;
     let untracked = tables
         .untracked(service.id)
-        .is_some_and(|until| !until.is_past(now));
+        .is_some_and(|until| !until.is_past(tables.now()));
     let server = if packet.opens() {
         sched::schedule(tables, service)
     } else if untracked {
         // It may be of a flow that found no room when it opened: where that one went, go on.
-        sched::schedule_stateless(tables, service, key)
+        sched::schedule_stateless(tables, service, &key)
     } else {
         return Err(Reason::NoFlow);
     };
     let server = server.ok_or(Reason::NoServer)?;
-    remember(tables, packet, service, key, server, now)
+    remember(tables, packet, service, &key, server)
 }
 
 /// Gives the flow an entry with `server`; without room, a server that needs no memory.
@@ -47,12 +46,13 @@ fn remember<T: Tables>(
     service: &Service,
     key: &flow::Key,
     server: u32,
-    now: Tick,
 ) -> Result<u32, Reason> {
+    // Asked again: kept, it would lie in memory all the while.
+    let now = tables.now();
     let class = first_class(packet);
     let word = Word::new(server, class, now.after(tables.timeout(class)));
     match tables.insert_flow(key, word, &packet.tuple, service.id, now) {
-        Insertion::Inserted { lost } => {
+        Insertion::Inserted { lost, entry } => {
             let counts = Counts::of(class);
             tables.count_flow(
                 server,
@@ -63,11 +63,11 @@ fn remember<T: Tables>(
                 },
             );
             if lost != Word::VOID {
-                tables.count_flow(lost.server(), Counts::of(lost.class()).taken());
-                if lost.is_live(now) && !follow::may_reopen(packet, lost) {
-                    tables.count_event(Reason::Evicted);
-                }
+                count_lost(tables, packet, lost, now);
             }
+            // Last: until the stores to memory that no cache has are through, every atomic
+            // operation would wait.
+            tables.publish_flow(entry, key, &packet.tuple, service.id);
             Ok(server)
         }
         Insertion::Full => {
@@ -85,6 +85,18 @@ fn remember<T: Tables>(
             tables.set_untracked(service.id, now.after(tables.timeout(longest)));
             Ok(server)
         }
+    }
+}
+
+/// Counts what an insertion took the place of.
+///
+/// Out of line, for the kernel gives all functions on a way through the program 512 bytes of
+/// stack together.
+#[inline(never)]
+fn count_lost<T: Tables>(tables: &T, packet: &Packet, lost: Word, now: Tick) {
+    tables.count_flow(lost.server(), Counts::of(lost.class()).taken());
+    if lost.is_live(now) && !follow::may_reopen(packet, lost) {
+        tables.count_event(Reason::Evicted);
     }
 }
 

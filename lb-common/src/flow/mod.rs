@@ -14,8 +14,9 @@
 //!
 //! | change | by | how |
 //! |---|---|---|
-//! | digest to [`BUSY`] to the new digest | the program | compare-and-swap; only the winner goes on |
+//! | digest to [`BUSY`] | the program | compare-and-swap; only the winner goes on |
 //! | details | the program | plain stores while the digest is `BUSY` |
+//! | digest from `BUSY` to the flow's | the program that made it `BUSY` | plain store, at the very end |
 //! | word of a live flow (class, deadline) | the program | compare-and-swap; a loser lets it be |
 //! | word of an expired flow to [`Word::VOID`] | the agent | compare-and-swap |
 //! | word, on insertion | the program | exchange; the old word tells what was lost |
@@ -23,10 +24,15 @@
 //! An entry is free when its word is void or its deadline is past, whatever its digest. Each
 //! word leaves the table by exactly one atomic operation, and whoever made that one takes the
 //! flow from its server's counts: so counts are exact without locks.
+//!
+//! The last store of an insertion is plain because it follows stores to memory that no cache
+//! has, and an atomic operation would wait for those: it would cost half as much again as all
+//! the rest. A CPU that reorders stores may so show a digest before its details; a reader who
+//! must not be wrong compares the digest with [`Tuple::key`] of what it read.
 
 mod table;
 
-pub use table::{Insertion, continue_flow, find, insert};
+pub use table::{Insertion, continue_flow, find, insert, publish};
 
 use crate::addr::{Addr, Port};
 use crate::hash::{below, finish, fold};
@@ -270,6 +276,8 @@ pub trait Bucket {
     fn word(&self, way: usize) -> Word;
     /// Puts `new` in the place of the digest `old`; false when another digest stood there.
     fn swap_digest(&self, way: usize, old: u64, new: u64) -> bool;
+    /// Stores a digest in the place of [`BUSY`], which was the caller's.
+    fn set_digest(&self, way: usize, new: u64);
     /// Puts `new` in the place of the word `old`; false when another word stood there.
     fn swap_word(&self, way: usize, old: Word, new: Word) -> bool;
     /// Puts `new` in the place of whatever word stands there, and returns that.
@@ -298,7 +306,10 @@ pub trait Flows: Repeat {
         tuple: &Tuple,
         service: u32,
         now: Tick,
-    ) -> Insertion;
+    ) -> Insertion<Self::Entry>;
+
+    /// See [`publish`].
+    fn publish_flow(&self, entry: Self::Entry, key: &Key, tuple: &Tuple, service: u32);
 }
 
 impl<B: Buckets> Flows for B {
@@ -315,15 +326,13 @@ impl<B: Buckets> Flows for B {
     }
 
     #[inline(always)]
-    fn insert_flow(
-        &self,
-        key: &Key,
-        word: Word,
-        tuple: &Tuple,
-        service: u32,
-        now: Tick,
-    ) -> Insertion {
-        insert(self, key, word, tuple, service, now)
+    fn insert_flow(&self, key: &Key, word: Word, _: &Tuple, _: u32, now: Tick) -> Insertion<Place> {
+        insert(self, key, word, now)
+    }
+
+    #[inline(always)]
+    fn publish_flow(&self, place: Place, key: &Key, tuple: &Tuple, service: u32) {
+        publish(self, place, key, tuple, service);
     }
 }
 

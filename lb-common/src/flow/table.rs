@@ -74,30 +74,25 @@ pub fn continue_flow<B: Buckets>(table: &B, place: Place, old: Word, new: Word) 
 
 /// What an insertion did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Insertion {
+pub enum Insertion<E> {
     /// The flow has an entry, and the word it took the place of is gone.
     Inserted {
         /// The flow that lost its entry, expired or not; void when there was none.
         lost: Word,
+        /// Where the flow is kept.
+        entry: E,
     },
     /// Every candidate holds an established flow.
     Full,
 }
 
-/// Gives a flow an entry.
+/// Gives a flow an entry, which is busy until [`publish`].
 ///
 /// The place is, in this order: the flow's own older entry, a free one, that of the half-open
 /// flow next to expire, that of the closing flow next to expire. Established flows never make
 /// room.
 #[inline(always)]
-pub fn insert<B: Buckets>(
-    table: &B,
-    key: &Key,
-    word: Word,
-    tuple: &Tuple,
-    service: u32,
-    now: Tick,
-) -> Insertion {
+pub fn insert<B: Buckets>(table: &B, key: &Key, word: Word, now: Tick) -> Insertion<Place> {
     /// A second try is for when another CPU took the very same entry.
     const TRIES: u32 = 2;
 
@@ -105,8 +100,6 @@ pub fn insert<B: Buckets>(
         table,
         key,
         word,
-        tuple,
-        service,
         now,
         outcome: Insertion::Full,
     };
@@ -114,15 +107,25 @@ pub fn insert<B: Buckets>(
     attempt.outcome
 }
 
+/// Says what an inserted flow is, and lets others find it.
+///
+/// To be called after everything else: the details are in no cache, and the next atomic
+/// operation waits until they are written. Out of line to spare its caller's stack.
+#[inline(never)]
+pub fn publish<B: Buckets>(table: &B, place: Place, key: &Key, tuple: &Tuple, service: u32) {
+    table.describe(place, tuple, service);
+    if let Some(bucket) = table.bucket(place.bucket) {
+        bucket.set_digest(place.way as usize & (WAYS - 1), key.digest);
+    }
+}
+
 /// The loop of [`insert`].
 struct Attempt<'a, B> {
     table: &'a B,
     key: &'a Key,
     word: Word,
-    tuple: &'a Tuple,
-    service: u32,
     now: Tick,
-    outcome: Insertion,
+    outcome: Insertion<Place>,
 }
 
 impl<B: Buckets> Body for Attempt<'_, B> {
@@ -139,9 +142,7 @@ impl<B: Buckets> Body for Attempt<'_, B> {
             return false;
         }
         let lost = bucket.replace_word(way, self.word);
-        self.table.describe(place, self.tuple, self.service);
-        bucket.swap_digest(way, BUSY, self.key.digest);
-        self.outcome = Insertion::Inserted { lost };
+        self.outcome = Insertion::Inserted { lost, entry: place };
         true
     }
 }
@@ -156,7 +157,7 @@ fn victim<B: Buckets>(table: &B, key: &Key, now: Tick) -> Option<(Place, u64)> {
         candidate: 0,
         cost: NEVER,
         place: Place { bucket: 0, way: 0 },
-        digest: EMPTY,
+        digest: BUSY,
     };
     table.repeat(CANDIDATES as u32, &mut search);
     (search.cost != NEVER).then_some((search.place, search.digest))

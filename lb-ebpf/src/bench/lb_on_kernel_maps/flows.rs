@@ -70,14 +70,28 @@ impl Flows for Maps<'_> {
     }
 
     #[inline(always)]
-    fn insert_flow(&self, _: &Key, word: Word, tuple: &Tuple, service: u32, _: Tick) -> Insertion {
+    fn insert_flow(
+        &self,
+        _: &Key,
+        word: Word,
+        tuple: &Tuple,
+        service: u32,
+        _: Tick,
+    ) -> Insertion<*mut Flow> {
         let flow = Flow {
             word: word.bits(),
             service: service.into(),
         };
         match KERNEL_FLOWS.insert(Ends::of(tuple), flow, 0) {
-            Ok(()) => Insertion::Inserted { lost: Word::VOID },
+            Ok(()) => Insertion::Inserted {
+                lost: Word::VOID,
+                entry: core::ptr::null_mut(),
+            },
             Err(_) => Insertion::Full,
         }
     }
+
+    /// The map publishes what it inserts.
+    #[inline(always)]
+    fn publish_flow(&self, _: *mut Flow, _: &Key, _: &Tuple, _: u32) {}
 }
