@@ -1,6 +1,6 @@
 //! Finding, continuing and inserting flows.
 
-use super::{BUSY, Bucket, Buckets, CANDIDATES, Counts, EMPTY, Key, Place, Tuple, Word};
+use super::{BUSY, Bucket, Buckets, CANDIDATES, Counts, Key, Place, Tuple, Word};
 use crate::layout::WAYS;
 use crate::repeat::Body;
 use crate::time::Tick;
