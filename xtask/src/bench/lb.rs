@@ -363,11 +363,18 @@ pub(super) struct Bytes {
     pub(super) all: u64,
     /// Those that grow with the number of flows.
     pub(super) flows: u64,
+    /// Those that each CPU adds.
+    pub(super) cpu: u64,
 }
 
 impl Bytes {
     fn of(object: &Ebpf) -> anyhow::Result<Self> {
-        let mut bytes = Self { all: 0, flows: 0 };
+        let mut bytes = Self {
+            all: 0,
+            flows: 0,
+            cpu: 0,
+        };
+        let cpus = u64::from(cpus()?);
         for (name, map) in object.maps() {
             let (Map::Array(data) | Map::LruHashMap(data)) = map else {
                 bail!("map {name} is neither an array nor a hash map");
@@ -376,6 +383,9 @@ impl Bytes {
             bytes.all += accounted;
             if FLOW_MAPS.contains(&name) {
                 bytes.flows += accounted;
+            }
+            if [maps::TRAFFIC, maps::REASONS].contains(&name) {
+                bytes.cpu += accounted / cpus;
             }
         }
         Ok(bytes)

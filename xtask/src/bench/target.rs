@@ -82,9 +82,10 @@ pub(super) fn figures(rows: &[Row], memory: Bytes) -> Vec<Figure> {
     figures.push(Figure::new(
         "P10",
         format!(
-            "bytes a flow: {} MB of maps, {} MB of them for flows",
+            "bytes a flow: {} MB of maps, {} MB of them for flows and {} MB for each CPU",
             memory.all / 1_000_000,
-            memory.flows / 1_000_000
+            memory.flows / 1_000_000,
+            memory.cpu / 1_000_000
         ),
         memory.all as f64 / flows,
         160.0,
