@@ -213,18 +213,16 @@ impl flow::Bucket for &Cell<HotBucket> {
         same
     }
 
+    fn set_digest(&self, way: usize, new: u64) {
+        update(self, |bucket| bucket.entries[way][0] = new);
+    }
+
     fn swap_word(&self, way: usize, old: Word, new: Word) -> bool {
         let same = self.word(way) == old;
         if same {
             update(self, |bucket| bucket.entries[way][1] = new.bits());
         }
         same
-    }
-
-    fn replace_word(&self, way: usize, new: Word) -> Word {
-        let old = self.word(way);
-        update(self, |bucket| bucket.entries[way][1] = new.bits());
-        old
     }
 }
 

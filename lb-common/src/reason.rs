@@ -62,8 +62,9 @@ reasons! {
     NoFlow = 6, Pass, "no_flow", "no connection is known and the packet does not open one";
     /// The source address cannot be a client's.
     Martian = 7, Drop, "martian", "the source address cannot be a client's";
-    /// TTL would reach 0.
-    TtlExceeded = 8, Pass, "ttl_exceeded", "the packet's TTL ends here";
+    /// TTL would reach 0. Not passed on: the virtual address is the director's own, and its
+    /// stack would answer for the server with a reset.
+    TtlExceeded = 8, Drop, "ttl_exceeded", "the packet's TTL ends here";
     /// The service has no server that may take a new connection.
     NoServer = 9, Drop, "no_server", "no server of the service may take a new connection";
     /// The connection's server was removed.

@@ -4,7 +4,7 @@
 //! the compiler; the intrinsics below become the kernel's BPF_ATOMIC instructions.
 #![expect(unsafe_code, reason = "operations on raw map memory")]
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 
 const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
 
@@ -43,13 +43,6 @@ impl Shared<u64> {
         unsafe { atomic_cxchg::<u64, ORDER, ORDER>(self.0, old, new).1 }
     }
 
-    /// Puts `new` in the word's place and returns what stood there.
-    #[inline(always)]
-    pub(crate) fn replace(&self, new: u64) -> u64 {
-        // SAFETY: by the contract of `Shared::new`.
-        unsafe { atomic_xchg::<u64, ORDER>(self.0, new) }
-    }
-
     /// Adds to the word.
     #[inline(always)]
     pub(crate) fn add(&self, value: u64) {
@@ -66,3 +59,18 @@ impl Shared<u32> {
         unsafe { atomic_xadd::<u32, u32, ORDER>(self.0, value as u32) };
     }
 }
+
+/// A field of a struct in map memory, as a shared word.
+macro_rules! field {
+    ($pointer:expr) => {
+        // SAFETY: the pointer comes from a map lookup, so it is valid and aligned for its type
+        // while the program runs.
+        unsafe { $crate::atomic::Shared::new($pointer) }
+    };
+    ($pointer:expr, $($field:tt)+) => {
+        // SAFETY: the pointer comes from a map lookup, so it is valid and aligned for its type
+        // while the program runs; only the field's address is taken.
+        unsafe { $crate::atomic::Shared::new(&raw mut (*$pointer).$($field)+) }
+    };
+}
+pub(crate) use field;

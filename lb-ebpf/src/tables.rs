@@ -1,41 +1,25 @@
-//! The maps as [`Tables`].
+//! The maps as [`Tables`]; flows apart, which are in `buckets`.
 #![expect(
     unsafe_code,
     reason = "map memory is raw pointers, and bpf_loop wants a callback"
 )]
 
-use crate::atomic::Shared;
+use crate::atomic::field;
 use crate::maps;
 use aya_ebpf::{
     helpers::{bpf_jiffies64, bpf_loop},
     programs::XdpContext,
 };
 use core::ffi::c_void;
-use core::ptr::{addr_of_mut, from_mut};
+use core::ptr::from_mut;
 use lb_common::datapath::Tables;
-use lb_common::flow::{Bucket, Buckets, Counts, Place, Tuple, Word};
-use lb_common::layout::{
-    Control, Directory, DirectorySlot, HotBucket, Member, Service, WAYS, port_index,
-};
+use lb_common::flow::Counts;
+use lb_common::layout::{Control, Directory, DirectorySlot, Member, Service, port_index};
 use lb_common::reason::Reason;
 use lb_common::repeat::{Body, Repeat};
 use lb_common::state::Class;
 use lb_common::time::Tick;
 use lb_common::wire::MacAddr;
-
-/// A field of a struct in map memory, as a shared word.
-macro_rules! field {
-    ($pointer:expr) => {
-        // SAFETY: the pointer comes from a map lookup, so it is valid and aligned for its type
-        // while the program runs.
-        unsafe { Shared::new($pointer) }
-    };
-    ($pointer:expr, $($field:tt)+) => {
-        // SAFETY: the pointer comes from a map lookup, so it is valid and aligned for its type
-        // while the program runs; only the field's address is taken.
-        unsafe { Shared::new(addr_of_mut!((*$pointer).$($field)+)) }
-    };
-}
 
 /// The maps, for one packet.
 pub(crate) struct Maps<'a> {
@@ -56,73 +40,6 @@ impl<'a> Maps<'a> {
             control,
             which,
         })
-    }
-}
-
-/// A bucket of flows in map memory.
-pub(crate) struct HotBucketPtr(*mut HotBucket);
-
-impl HotBucketPtr {
-    #[inline(always)]
-    fn half(&self, way: usize, half: usize) -> Shared<u64> {
-        field!(self.0, entries[way & (WAYS - 1)][half])
-    }
-}
-
-impl Bucket for HotBucketPtr {
-    #[inline(always)]
-    fn digest(&self, way: usize) -> u64 {
-        self.half(way, 0).get()
-    }
-
-    #[inline(always)]
-    fn word(&self, way: usize) -> Word {
-        Word::from_bits(self.half(way, 1).get())
-    }
-
-    #[inline(always)]
-    fn swap_digest(&self, way: usize, old: u64, new: u64) -> bool {
-        self.half(way, 0).swap_if(old, new)
-    }
-
-    #[inline(always)]
-    fn swap_word(&self, way: usize, old: Word, new: Word) -> bool {
-        self.half(way, 1).swap_if(old.bits(), new.bits())
-    }
-
-    #[inline(always)]
-    fn replace_word(&self, way: usize, new: Word) -> Word {
-        Word::from_bits(self.half(way, 1).replace(new.bits()))
-    }
-}
-
-impl Buckets for Maps<'_> {
-    type Bucket<'b>
-        = HotBucketPtr
-    where
-        Self: 'b;
-
-    #[inline(always)]
-    fn buckets(&self) -> u32 {
-        maps::BUCKETS.get()
-    }
-
-    #[inline(always)]
-    fn bucket(&self, index: u32) -> Option<HotBucketPtr> {
-        maps::flows(index).map(HotBucketPtr)
-    }
-
-    #[inline(always)]
-    fn describe(&self, place: Place, tuple: &Tuple, service: u32) {
-        let Some(bucket) = maps::flow_details(place.bucket) else {
-            return;
-        };
-        let way = place.way as usize & (WAYS - 1);
-        field!(bucket, entries[way].client).set(tuple.client);
-        field!(bucket, entries[way].address).set(tuple.address);
-        field!(bucket, entries[way].ports).set(tuple.ports);
-        field!(bucket, entries[way].service).set(service);
-        field!(bucket, entries[way].protocol).set(tuple.protocol.into());
     }
 }
 

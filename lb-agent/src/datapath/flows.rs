@@ -6,7 +6,7 @@ use super::maps::Maps;
 use crate::model::{Flow, ServerId};
 use lb_common::addr::protocol;
 use lb_common::api::Protocol;
-use lb_common::flow::{BUSY, Counts, EMPTY, Word};
+use lb_common::flow::{BUSY, Counts, EMPTY, Tuple, Word};
 use lb_common::layout::{ColdBucket, HotBucket, ServerState, ServiceState, WAYS};
 use lb_common::state::Class;
 use lb_common::time::{Clock, Tick};
@@ -38,6 +38,8 @@ pub(crate) fn clear(flows: &Mapped<HotBucket>) {
 pub(crate) struct Walk {
     pub(crate) flows: Arc<Mapped<HotBucket>>,
     pub(crate) details: Arc<Mapped<ColdBucket>>,
+    /// The table's seeds.
+    pub(crate) seed: [u64; 2],
     pub(crate) now: Tick,
     pub(crate) clock: Clock,
     pub(crate) timeouts: Seconds,
@@ -56,12 +58,18 @@ impl Walk {
             return None;
         }
         let details = self.details.load(self.bucket).entries[self.way];
-        if digest.load(Ordering::Acquire) != seen {
+        let tuple = Tuple {
+            client: details.client,
+            address: details.address,
+            ports: details.ports,
+            protocol: details.protocol as u8,
+        };
+        // The details may be older or newer than the digest: then they are not its own.
+        if tuple.key(self.seed).digest != seen || digest.load(Ordering::Acquire) != seen {
             return None;
         }
         let class = live.class();
         let left = self.clock.seconds(live.deadline().remaining(self.now));
-        let [a, b, c, d] = details.ports.to_ne_bytes();
         Some(Flow {
             protocol: match details.protocol as u8 {
                 protocol::TCP => Some(Protocol::Tcp),
@@ -69,9 +77,9 @@ impl Walk {
                 _ => None,
             },
             client: details.client.into(),
-            client_port: u16::from_be_bytes([a, b]),
+            client_port: tuple.client_port().number(),
             address: details.address.into(),
-            port: u16::from_be_bytes([c, d]),
+            port: tuple.port().number(),
             server: ServerId(live.server()),
             state: class.name(),
             expires: left.min(self.timeouts[usize::from(class.number())]),

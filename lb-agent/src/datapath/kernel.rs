@@ -607,6 +607,7 @@ impl Datapath for Kernel {
         Box::new(Walk {
             flows: Arc::clone(&self.maps().flows),
             details: Arc::clone(&self.maps().flow_details),
+            seed: self.maps().control.load(0).flow_seed,
             now: self.tick(),
             clock: self.loaded.clock,
             timeouts: self.timeouts,

@@ -2,7 +2,7 @@
 
 use super::{Packet, Tables};
 use crate::addr::protocol;
-use crate::flow::{Place, Word, continue_flow};
+use crate::flow::Word;
 use crate::state::{Class, tcp};
 use crate::time::Tick;
 use crate::wire::tcp_flags::SYN;
@@ -21,11 +21,17 @@ pub(super) fn may_reopen(packet: &Packet, word: Word) -> bool {
 
 /// Moves a flow's state and deadline on.
 #[inline(always)]
-pub(super) fn follow<T: Tables>(tables: &T, packet: &Packet, place: Place, word: Word, now: Tick) {
+pub(super) fn follow<T: Tables>(
+    tables: &T,
+    packet: &Packet,
+    entry: T::Entry,
+    word: Word,
+    now: Tick,
+) {
     let class = next_class(packet, word.class());
     let next = word.moved(class, now.after(tables.timeout(class)));
     if next != word
-        && let Some(counts) = continue_flow(tables, place, word, next)
+        && let Some(counts) = tables.continue_flow(entry, word, next)
         && counts.active != 0
     {
         tables.count_flow(word.server(), counts);

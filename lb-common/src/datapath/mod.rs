@@ -14,7 +14,7 @@ mod way;
 pub use parse::Packet;
 pub use way::Way;
 
-use crate::flow::{self, Buckets, Counts};
+use crate::flow::{Counts, Flows};
 use crate::layout::{Directory, DirectorySlot, Member, Service};
 use crate::reason::Reason;
 use crate::service::{self, directory};
@@ -34,7 +34,7 @@ pub enum Verdict {
 /// All state: what the kernel keeps in maps and the tests keep in memory.
 ///
 /// Methods that return an option return none for what is not there.
-pub trait Tables: Buckets {
+pub trait Tables: Flows {
     /// The current tick.
     fn now(&self) -> Tick;
     /// The seeds of the flow hash.
@@ -92,13 +92,14 @@ pub fn process<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Resul
 
     let now = tables.now();
     let key = packet.tuple.key(tables.flow_seed());
-    let known = match flow::find(tables, &key, now) {
+    let known = match tables.find_flow(&key, &packet.tuple, now) {
         Some((_, word)) if follow::may_reopen(&packet, word) => None,
         found => found,
     };
     let server = match known {
         Some((_, word)) => word.server(),
-        None => open::open(tables, &packet, record, &key, now)?,
+        // A copy, because what is lent out of line lies in memory, and would for known flows too.
+        None => open::open(tables, &{ packet }, record, key)?,
     };
 
     let (flags, way) = tables.server(server).ok_or(Reason::Inconsistent)?;

@@ -17,8 +17,7 @@ pub(super) fn open<T: Tables>(
     tables: &T,
     packet: &Packet,
     record: u32,
-    key: &flow::Key,
-    now: Tick,
+    key: flow::Key,
 ) -> Result<u32, Reason> {
     if is_martian(packet) {
         return Err(Reason::Martian);
@@ -26,17 +25,17 @@ pub(super) fn open<T: Tables>(
     let service = tables.service(record).ok_or(Reason::Inconsistent)?;
     let untracked = tables
         .untracked(service.id)
-        .is_some_and(|until| !until.is_past(now));
-    let server = if packet.opens() {
-        sched::schedule(tables, service)
-    } else if untracked {
+        .is_some_and(|until| !until.is_past(tables.now()));
+    let server = if untracked && !packet.is_syn() {
         // It may be of a flow that found no room when it opened: where that one went, go on.
-        sched::schedule_stateless(tables, service, key)
+        sched::schedule_stateless(tables, service, &key)
+    } else if packet.opens() {
+        sched::schedule(tables, service)
     } else {
         return Err(Reason::NoFlow);
     };
     let server = server.ok_or(Reason::NoServer)?;
-    remember(tables, packet, service, key, server, now)
+    remember(tables, packet, service, &key, server)
 }
 
 /// Gives the flow an entry with `server`; without room, a server that needs no memory.
@@ -47,12 +46,13 @@ fn remember<T: Tables>(
     service: &Service,
     key: &flow::Key,
     server: u32,
-    now: Tick,
 ) -> Result<u32, Reason> {
+    // Asked again: kept, it would lie in memory all the while.
+    let now = tables.now();
     let class = first_class(packet);
     let word = Word::new(server, class, now.after(tables.timeout(class)));
-    match flow::insert(tables, key, word, &packet.tuple, service.id, now) {
-        Insertion::Inserted { lost, own } => {
+    match tables.insert_flow(key, word, &packet.tuple, service.id, now) {
+        Insertion::Inserted { lost, own, entry } => {
             let counts = Counts::of(class);
             tables.count_flow(
                 server,
@@ -63,17 +63,18 @@ fn remember<T: Tables>(
                 },
             );
             if lost != Word::VOID {
-                tables.count_flow(lost.server(), Counts::of(lost.class()).taken());
-                if lost.is_live(now) && !own {
-                    tables.count_event(Reason::Evicted);
-                }
+                count_lost(tables, lost, now, own);
             }
+            // Last: until the stores to memory that no cache has are through, every atomic
+            // operation would wait.
+            tables.publish_flow(entry, key, &packet.tuple, service.id);
             Ok(server)
         }
         Insertion::Full => {
             tables.count_event(Reason::Untracked);
             let server = sched::schedule_stateless(tables, service, key).ok_or(Reason::NoServer)?;
-            if packet.opens() {
+            // Of a datagram nobody can tell whether it is the flow's first.
+            if packet.is_syn() {
                 let scheduled = Counts {
                     connections: 1,
                     active: 0,
@@ -81,20 +82,40 @@ fn remember<T: Tables>(
                 };
                 tables.count_flow(server, scheduled);
             }
-            let longest = Class::from(tcp::State::Established);
+            let longest = match packet.tuple.protocol {
+                protocol::TCP => Class::from(tcp::State::Established),
+                _ => Class::UDP,
+            };
             tables.set_untracked(service.id, now.after(tables.timeout(longest)));
             Ok(server)
         }
     }
 }
 
+/// Counts what an insertion took the place of, its `own` older entry or another's.
+///
+/// Out of line, for the kernel gives all functions on a way through the program 512 bytes of
+/// stack together.
+#[inline(never)]
+fn count_lost<T: Tables>(tables: &T, lost: Word, now: Tick, own: bool) {
+    tables.count_flow(lost.server(), Counts::of(lost.class()).taken());
+    if lost.is_live(now) && !own {
+        tables.count_event(Reason::Evicted);
+    }
+}
+
 /// The class of a flow after its first packet.
+///
+/// A TCP flow that is first seen in its middle is half-open until it is seen again: a flood of
+/// stray segments must not fill the table with flows that never make room.
 #[inline(always)]
 fn first_class(packet: &Packet) -> Class {
-    if packet.tuple.protocol == protocol::TCP {
-        tcp::next_input_only(tcp::State::None.into(), packet.flags)
-    } else {
-        Class::UDP_FIRST
+    match packet.tuple.protocol {
+        protocol::TCP if packet.opens() => {
+            tcp::next_input_only(tcp::State::None.into(), packet.flags)
+        }
+        protocol::TCP => tcp::State::SynRecv.into(),
+        _ => Class::UDP_FIRST,
     }
 }
 

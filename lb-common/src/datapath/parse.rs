@@ -22,12 +22,19 @@ pub struct Packet {
 }
 
 impl Packet {
+    /// Whether this is a TCP segment that opens a connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_syn(&self) -> bool {
+        self.flags & (SYN | RST) == SYN
+    }
+
     /// Whether the packet may begin a flow: a SYN that is no reset, or any datagram
     /// (net/netfilter/ipvs/ip_vs_proto_tcp.c: `tcp_conn_schedule`).
     #[inline(always)]
     #[must_use]
     pub const fn opens(&self) -> bool {
-        self.tuple.protocol != protocol::TCP || self.flags & (SYN | RST) == SYN
+        self.tuple.protocol != protocol::TCP || self.is_syn()
     }
 }
 

@@ -14,19 +14,25 @@
 //!
 //! | change | by | how |
 //! |---|---|---|
-//! | digest to [`BUSY`] to the new digest | the program | compare-and-swap; only the winner goes on |
+//! | digest to [`BUSY`] | the program | compare-and-swap; only the winner goes on |
 //! | details | the program | plain stores while the digest is `BUSY` |
+//! | digest from `BUSY` to the flow's | the program that made it `BUSY` | plain store, at the very end |
 //! | word of a live flow (class, deadline) | the program | compare-and-swap; a loser lets it be |
 //! | word of an expired flow to [`Word::VOID`] | the agent | compare-and-swap |
-//! | word, on insertion | the program | exchange; the old word tells what was lost |
+//! | word, on insertion | the program that made the digest `BUSY` | compare-and-swap against a word that may be lost; a loser puts the digest back |
 //!
 //! An entry is free when its word is void or its deadline is past, whatever its digest. Each
 //! word leaves the table by exactly one atomic operation, and whoever made that one takes the
 //! flow from its server's counts: so counts are exact without locks.
+//!
+//! The last store of an insertion is plain because it follows stores to memory that no cache
+//! has, and an atomic operation would wait for those: it would cost half as much again as all
+//! the rest. A CPU that reorders stores may so show a digest before its details; a reader who
+//! must not be wrong compares the digest with [`Tuple::key`] of what it read.
 
 mod table;
 
-pub use table::{Insertion, continue_flow, find, insert};
+pub use table::{Insertion, continue_flow, find, insert, publish};
 
 use crate::addr::{Addr, Port};
 use crate::hash::{below, finish, fold};
@@ -270,10 +276,62 @@ pub trait Bucket {
     fn word(&self, way: usize) -> Word;
     /// Puts `new` in the place of the digest `old`; false when another digest stood there.
     fn swap_digest(&self, way: usize, old: u64, new: u64) -> bool;
+    /// Stores a digest in the place of [`BUSY`], which was the caller's.
+    fn set_digest(&self, way: usize, new: u64);
     /// Puts `new` in the place of the word `old`; false when another word stood there.
     fn swap_word(&self, way: usize, old: Word, new: Word) -> bool;
-    /// Puts `new` in the place of whatever word stands there, and returns that.
-    fn replace_word(&self, way: usize, new: Word) -> Word;
+}
+
+/// Flows, however they are kept.
+///
+/// The kernel keeps them in [`Buckets`], and so does everything that says nothing else. It is a
+/// seam of its own so that the datapath can be measured over another table.
+pub trait Flows: Repeat {
+    /// Where a flow is kept.
+    type Entry: Copy;
+
+    /// The live entry of a flow, which has a key and a tuple.
+    fn find_flow(&self, key: &Key, tuple: &Tuple, now: Tick) -> Option<(Self::Entry, Word)>;
+
+    /// See [`continue_flow`].
+    fn continue_flow(&self, entry: Self::Entry, old: Word, new: Word) -> Option<Counts>;
+
+    /// See [`insert`].
+    fn insert_flow(
+        &self,
+        key: &Key,
+        word: Word,
+        tuple: &Tuple,
+        service: u32,
+        now: Tick,
+    ) -> Insertion<Self::Entry>;
+
+    /// See [`publish`].
+    fn publish_flow(&self, entry: Self::Entry, key: &Key, tuple: &Tuple, service: u32);
+}
+
+impl<B: Buckets> Flows for B {
+    type Entry = Place;
+
+    #[inline(always)]
+    fn find_flow(&self, key: &Key, _: &Tuple, now: Tick) -> Option<(Place, Word)> {
+        find(self, key, now)
+    }
+
+    #[inline(always)]
+    fn continue_flow(&self, place: Place, old: Word, new: Word) -> Option<Counts> {
+        continue_flow(self, place, old, new)
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &Key, word: Word, _: &Tuple, _: u32, now: Tick) -> Insertion<Place> {
+        insert(self, key, word, now)
+    }
+
+    #[inline(always)]
+    fn publish_flow(&self, place: Place, key: &Key, tuple: &Tuple, service: u32) {
+        publish(self, place, key, tuple, service);
+    }
 }
 
 /// The flow table's two arrays.

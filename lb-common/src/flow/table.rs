@@ -1,6 +1,6 @@
 //! Finding, continuing and inserting flows.
 
-use super::{BUSY, Bucket, Buckets, CANDIDATES, Counts, EMPTY, Key, Place, Tuple, Word};
+use super::{BUSY, Bucket, Buckets, CANDIDATES, Counts, Key, Place, Tuple, Word};
 use crate::layout::WAYS;
 use crate::repeat::Body;
 use crate::time::Tick;
@@ -74,41 +74,34 @@ pub fn continue_flow<B: Buckets>(table: &B, place: Place, old: Word, new: Word) 
 
 /// What an insertion did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Insertion {
+pub enum Insertion<E> {
     /// The flow has an entry, and the word it took the place of is gone.
     Inserted {
         /// The flow that lost its entry, expired or not; void when there was none.
         lost: Word,
         /// Whether the entry was the flow's own older one.
         own: bool,
+        /// Where the flow is kept.
+        entry: E,
     },
     /// Every candidate holds an established flow.
     Full,
 }
 
-/// Gives a flow an entry.
+/// Gives a flow an entry, which is busy until [`publish`].
 ///
 /// The place is, in this order: the flow's own older entry, a free one, that of the half-open
 /// flow next to expire, that of the closing flow next to expire. Established flows never make
 /// room.
 #[inline(always)]
-pub fn insert<B: Buckets>(
-    table: &B,
-    key: &Key,
-    word: Word,
-    tuple: &Tuple,
-    service: u32,
-    now: Tick,
-) -> Insertion {
-    /// A second try is for when another CPU took the very same entry.
-    const TRIES: u32 = 2;
+pub fn insert<B: Buckets>(table: &B, key: &Key, word: Word, now: Tick) -> Insertion<Place> {
+    /// Further tries are for when another CPU took or changed the very same entry.
+    const TRIES: u32 = 4;
 
     let mut attempt = Attempt {
         table,
         key,
         word,
-        tuple,
-        service,
         now,
         outcome: Insertion::Full,
     };
@@ -116,15 +109,25 @@ pub fn insert<B: Buckets>(
     attempt.outcome
 }
 
+/// Says what an inserted flow is, and lets others find it.
+///
+/// To be called after everything else: the details are in no cache, and the next atomic
+/// operation waits until they are written. Out of line to spare its caller's stack.
+#[inline(never)]
+pub fn publish<B: Buckets>(table: &B, place: Place, key: &Key, tuple: &Tuple, service: u32) {
+    table.describe(place, tuple, service);
+    if let Some(bucket) = table.bucket(place.bucket) {
+        bucket.set_digest(place.way as usize & (WAYS - 1), key.digest);
+    }
+}
+
 /// The loop of [`insert`].
 struct Attempt<'a, B> {
     table: &'a B,
     key: &'a Key,
     word: Word,
-    tuple: &'a Tuple,
-    service: u32,
     now: Tick,
-    outcome: Insertion,
+    outcome: Insertion<Place>,
 }
 
 impl<B: Buckets> Body for Attempt<'_, B> {
@@ -140,12 +143,19 @@ impl<B: Buckets> Body for Attempt<'_, B> {
         if !bucket.swap_digest(way, seen, BUSY) {
             return false;
         }
-        let lost = bucket.replace_word(way, self.word);
-        self.table.describe(place, self.tuple, self.service);
-        bucket.swap_digest(way, BUSY, self.key.digest);
+        let own = seen == self.key.digest;
+        let lost = bucket.word(way);
+        // Read again under the claim: since the search the flow may have been established, or
+        // the entry given to another.
+        let free = own || cost(seen, lost, self.now) != NEVER;
+        if !free || !bucket.swap_word(way, lost, self.word) {
+            bucket.set_digest(way, seen);
+            return false;
+        }
         self.outcome = Insertion::Inserted {
             lost,
-            own: seen == self.key.digest,
+            own,
+            entry: place,
         };
         true
     }
@@ -161,7 +171,7 @@ fn victim<B: Buckets>(table: &B, key: &Key, now: Tick) -> Option<(Place, u64)> {
         candidate: 0,
         cost: NEVER,
         place: Place { bucket: 0, way: 0 },
-        digest: EMPTY,
+        digest: BUSY,
     };
     table.repeat(CANDIDATES as u32, &mut search);
     (search.cost != NEVER).then_some((search.place, search.digest))

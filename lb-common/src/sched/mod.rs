@@ -218,7 +218,7 @@ pub fn first_turn(kind: Kind, weights: impl Iterator<Item = u32>) -> Turn {
 }
 
 /// The server for a new connection; none when no server may take one.
-#[inline(never)]
+#[inline(always)]
 pub fn schedule<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
     /// How often to begin again when another CPU took the turn at the same time. After that the
     /// choice counts and the turn does not move: two connections get the same server.

@@ -58,16 +58,14 @@ impl Ethernet<'_> {
     #[inline(always)]
     #[must_use]
     pub fn ethertype(&self) -> u16 {
-        u16::from_be_bytes([self.0[12], self.0[13]])
+        u16::from_be_bytes(self.bytes::<12, 2>())
     }
 
     /// The destination address.
     #[inline(always)]
     #[must_use]
     pub fn destination(&self) -> MacAddr {
-        let low = u32::from_le_bytes([self.0[0], self.0[1], self.0[2], self.0[3]]);
-        let high = u16::from_le_bytes([self.0[4], self.0[5]]);
-        MacAddr::from_word(u64::from(low) | u64::from(high) << 32)
+        MacAddr::from_word(u64::from_le_bytes(self.bytes::<0, 8>()))
     }
 
     /// Sets both addresses.

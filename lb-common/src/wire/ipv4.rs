@@ -26,14 +26,14 @@ impl Ipv4<'_> {
     #[inline(always)]
     #[must_use]
     pub fn total_length(&self) -> u16 {
-        u16::from_be_bytes([self.0[2], self.0[3]])
+        u16::from_be_bytes(self.bytes::<2, 2>())
     }
 
     /// Whether this is a fragment: more follow, or it does not start at 0.
     #[inline(always)]
     #[must_use]
     pub fn is_fragment(&self) -> bool {
-        u16::from_be_bytes([self.0[6], self.0[7]]) & 0x3fff != 0
+        u16::from_be_bytes(self.bytes::<6, 2>()) & 0x3fff != 0
     }
 
     /// Time to live.
@@ -48,10 +48,9 @@ impl Ipv4<'_> {
     #[inline(always)]
     pub fn decrement_ttl(&mut self) {
         self.0[8] = self.0[8].wrapping_sub(1);
-        let sum = u16::from_ne_bytes([self.0[10], self.0[11]]);
-        let [a, b] = checksum::add(sum, u16::from_be(0x0100)).to_ne_bytes();
-        self.0[10] = a;
-        self.0[11] = b;
+        let sum = u16::from_ne_bytes(self.bytes::<10, 2>());
+        let sum = checksum::add(sum, u16::from_be(0x0100));
+        self.0[10..12].copy_from_slice(&sum.to_ne_bytes());
     }
 
     /// The protocol number of what follows.
@@ -65,14 +64,14 @@ impl Ipv4<'_> {
     #[inline(always)]
     #[must_use]
     pub fn source_word(&self) -> u32 {
-        u32::from_ne_bytes([self.0[12], self.0[13], self.0[14], self.0[15]])
+        u32::from_ne_bytes(self.bytes::<12, 4>())
     }
 
     /// The destination address as a word.
     #[inline(always)]
     #[must_use]
     pub fn destination_word(&self) -> u32 {
-        u32::from_ne_bytes([self.0[16], self.0[17], self.0[18], self.0[19]])
+        u32::from_ne_bytes(self.bytes::<16, 4>())
     }
 }
 

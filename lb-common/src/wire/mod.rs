@@ -61,6 +61,16 @@ macro_rules! view {
             ) -> Option<Self> {
                 Some(Self(frame.window::<$len>(offset)?))
             }
+
+            /// The `N` bytes from `AT` on, by one load. Bytes that are read one by one the
+            /// compiler may load, and even keep on the stack, one by one.
+            #[inline(always)]
+            fn bytes<const AT: usize, const N: usize>(&self) -> [u8; N] {
+                const { assert!(AT + N <= $len) };
+                let mut bytes = [0; N];
+                bytes.copy_from_slice(&self.0[AT..AT + N]);
+                bytes
+            }
         }
     };
 }

@@ -24,7 +24,7 @@ impl Tcp<'_> {
     #[inline(always)]
     #[must_use]
     pub fn ports_word(&self) -> u32 {
-        u32::from_ne_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])
+        u32::from_ne_bytes(self.bytes::<0, 4>())
     }
 
     /// The header's length in bytes, options included.

@@ -12,13 +12,13 @@ impl Udp<'_> {
     #[inline(always)]
     #[must_use]
     pub fn ports_word(&self) -> u32 {
-        u32::from_ne_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])
+        u32::from_ne_bytes(self.bytes::<0, 4>())
     }
 
     /// The datagram's length in bytes, header included.
     #[inline(always)]
     #[must_use]
     pub fn length(&self) -> u16 {
-        u16::from_be_bytes([self.0[4], self.0[5]])
+        u16::from_be_bytes(self.bytes::<4, 2>())
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn lru_insert(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn assign(tuple: &Tuple) -> Conn {
-    let scattered = (tuple.source ^ tuple.ports).wrapping_mul(0x9E37_79B1);
+    let scattered = (tuple.source() ^ tuple.ports()).wrapping_mul(0x9E37_79B1);
     Conn {
         server: scattered >> (32 - SERVERS.ilog2()),
         zero: 0,
@@ -92,7 +92,7 @@ fn assign(tuple: &Tuple) -> Conn {
 #[inline(always)]
 fn tunnel(ctx: &XdpContext, tuple: &Tuple, packet: Plain, server: u32) -> Option<u32> {
     let length = u16::from_be(packet.load::<16, _>());
-    let source = tuple.source & 0xffff_u32.to_be() | 0xac10_0000_u32.to_be();
+    let source = tuple.source() & 0xffff_u32.to_be() | 0xac10_0000_u32.to_be();
     let server = SERVER.get(server)?;
     // SAFETY: `ctx` is the context that the kernel gave; the old pointer is not used any more.
     if unsafe { bpf_xdp_adjust_head(ctx.as_ptr().cast(), -i32::from(IPIP)) } != 0 {

@@ -6,18 +6,15 @@ use aya_ebpf::programs::XdpContext;
 /// Ethernet, IPv4 without options and the first 20 bytes behind it.
 pub(crate) type Plain = Head<54>;
 
-/// A flow's five-tuple as it stands in the packet, network order in memory.
+/// A flow's five-tuple as it stands in the packet, in words that are stored whole: a word across
+/// two of them on the stack is refused by the verifier.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Tuple {
-    /// Source address.
-    pub(crate) source: u32,
-    /// Destination address.
-    pub(crate) destination: u32,
-    /// Source port, destination port.
-    pub(crate) ports: u32,
-    /// IP protocol number.
-    pub(crate) protocol: u32,
+    /// Source address, destination address.
+    addresses: u64,
+    /// Source port, destination port, and above them the IP protocol number.
+    ports_protocol: u64,
 }
 
 impl Tuple {
@@ -35,11 +32,21 @@ impl Tuple {
             return None;
         }
         let tuple = Self {
-            source: packet.load::<26, _>(),
-            destination: packet.load::<30, _>(),
-            ports: packet.load::<34, _>(),
-            protocol: u32::from(protocol),
+            addresses: packet.load::<26, _>(),
+            ports_protocol: u64::from(packet.load::<34, u32>()) | u64::from(protocol) << 32,
         };
         Some((tuple, packet))
+    }
+
+    /// The source address.
+    #[inline(always)]
+    pub(crate) fn source(self) -> u32 {
+        self.addresses as u32
+    }
+
+    /// Source port, destination port.
+    #[inline(always)]
+    pub(crate) fn ports(self) -> u32 {
+        self.ports_protocol as u32
     }
 }

@@ -169,10 +169,9 @@ fn a_single_datagram_makes_room_and_a_talk_does_not() {
         to(8).connection(8).event(Reason::Evicted),
     );
     has(&case, &[0, 1, 2, 4]);
-    let case = case.send(&udp(&client(4), VIP), to(8)).send(
-        &udp(&client(5), VIP),
-        to(8).connection(8).event(Reason::Untracked),
-    );
+    let case = case
+        .send(&udp(&client(4), VIP), to(8))
+        .send(&udp(&client(5), VIP), to(8).event(Reason::Untracked));
     has(&case, &[0, 1, 2, 4]);
 }
 
@@ -219,9 +218,41 @@ fn a_flow_without_an_entry_gets_one_when_there_is_room() {
             to(3).active(3, -1).inactive(3, 1),
         )
         .send(&tcp(&client(9), VIP, ACK), takes)
-        .is_in(&client(9), Established)
-        .send(&tcp(&client(9), VIP, ACK), to(server));
+        // Half-open until it is seen again, lest stray segments fill the table.
+        .is_in(&client(9), SynRecv)
+        .send(&tcp(&client(9), VIP, ACK), to(server))
+        .is_in(&client(9), Established);
     has(&case, &[0, 1, 2, 9]);
+}
+
+#[test]
+fn datagrams_without_an_entry_keep_their_server_when_there_is_room() {
+    let services = [udp_service(VIP, Rr, &[1; SERVERS as usize])];
+    let mut case = (0..4).fold(case_sized("datagrams", ONE_BUCKET, &services), |case, n| {
+        case.send(&udp(&client(n), VIP), opens_inactive(n))
+            .send(&udp(&client(n), VIP), to(n))
+    });
+    let untracked = |server| to(server).event(Reason::Untracked);
+    let chosen: Vec<u32> = (10..16)
+        .map(|n| case.chosen(&udp(&client(n), VIP), untracked))
+        .collect();
+    assert!(
+        chosen.iter().any(|server| *server != chosen[0]),
+        "{chosen:?}"
+    );
+    for (n, server) in (10..16).zip(&chosen) {
+        case = case.send(&udp(&client(n), VIP), untracked(*server));
+    }
+    // Flow 3 is gone; the next datagram takes its place, and goes where the ones before it went.
+    let case = case
+        .change(|tables| {
+            let mut bucket = tables.flows[0].get();
+            bucket.entries[3] = [0; 2];
+            tables.flows[0].set(bucket);
+        })
+        .send(&udp(&client(15), VIP), opens_inactive(chosen[5]))
+        .send(&udp(&client(15), VIP), to(chosen[5]));
+    has(&case, &[0, 1, 2, 15]);
 }
 
 #[test]

@@ -12,6 +12,8 @@
 //! |---|---|
 //! | `subject` | what a row is |
 //! | `baseline` | the rows lb is compared with |
+//! | `lb` | the rows of lb, and its comparison with itself over the kernel's hash maps |
+//! | `target` | the figures that lb is to reach |
 //! | `traffic` | the packets |
 //! | `ruler` | one run of one program, and the check of its outcome |
 //! | `report` | net figures, ratios, noise; the table |
@@ -20,22 +22,28 @@
 mod baseline;
 #[path = "../../../lb-ebpf/src/bench/layout.rs"]
 mod layout;
+mod lb;
 mod pod;
 mod report;
 mod ruler;
 mod subject;
+mod target;
 #[cfg(test)]
 mod tests;
 mod traffic;
 
+use crate::setup::Group;
 use anyhow::{Context as _, bail};
 use aya::Ebpf;
 use aya::maps::{Map, MapError};
 use aya::programs::{Program, Xdp};
+use lb::Lb;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, geteuid};
 use report::{Rounds, Row};
 use ruler::{Flows, Maps, Ruler};
+use serde::Serialize;
+use std::fmt;
 use std::process::ExitCode;
 use subject::{KNOWN, Subject};
 
@@ -68,31 +76,51 @@ impl Bench {
             eprintln!("bench: loading eBPF programs needs root; run it as root or with sudo");
             return Ok(ExitCode::from(3));
         }
+        crate::setup::ensure(&[Group::Build])?;
         let cpu = pin(self.cpu)?;
 
         let mut object = load("bench")?;
         baseline::configure(&mut object)?;
         let maps = Maps::take(&mut object)?;
         let mut ruler = Ruler::new(&object, maps)?;
-        let subjects = self.choose(baseline::subjects(&object)?)?;
+        let lb = Lb::open()?;
+        let mut subjects = baseline::subjects(&object)?;
+        subjects.extend(lb.subjects);
+        let subjects = self.choose(subjects)?;
 
         if !self.json {
             println!(
-                "BPF_PROG_TEST_RUN on CPU {cpu}, rounds of {PACKETS} packets, tables of {} flows",
-                layout::CAPACITY
+                "BPF_PROG_TEST_RUN on CPU {cpu}, rounds of {PACKETS} packets; the kernel's hash \
+                 maps have {} entries, lb's table {} for a design of {} flows",
+                layout::CAPACITY,
+                lb::SIZES.buckets() * lb_common::layout::WAYS as u32,
+                lb::SIZES.flows
             );
             println!("{}", report::HEADING);
         }
+        let mut rows = Vec::new();
         for flows in KNOWN.into_iter().chain([Flows::New]) {
             for row in self.measure(&mut ruler, &subjects, flows)? {
-                if self.json {
-                    println!("{}", serde_json::to_string(&row)?);
-                } else {
-                    println!("{row}");
-                }
+                self.print(&row)?;
+                rows.push(row);
             }
         }
+        if !self.json {
+            println!("\n{}", target::HEADING);
+        }
+        for figure in target::figures(&rows, lb.memory) {
+            self.print(&figure)?;
+        }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn print<T: Serialize + fmt::Display>(&self, line: &T) -> anyhow::Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string(line)?);
+        } else {
+            println!("{line}");
+        }
+        Ok(())
     }
 
     /// How often every row is measured. Few flows take little time and show noise most.
@@ -168,12 +196,18 @@ fn load(bin: &str) -> anyhow::Result<Ebpf> {
     let path = crate::build::object(bin)?;
     let context = || format!("cannot load the eBPF object {}", path.display());
     let mut object = Ebpf::load_file(&path).with_context(context)?;
+    load_programs(&mut object)?;
+    Ok(object)
+}
+
+/// Loads all XDP programs of an object.
+fn load_programs(object: &mut Ebpf) -> anyhow::Result<()> {
     for (name, program) in object.programs_mut() {
         let program: &mut Xdp = program.try_into()?;
         let context = || format!("program {name}");
         program.load().with_context(context)?;
     }
-    Ok(object)
+    Ok(())
 }
 
 /// A program of an object by name.

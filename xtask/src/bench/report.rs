@@ -16,9 +16,9 @@ pub(super) type Rounds = BTreeMap<&'static str, Vec<f64>>;
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     /// The row's name.
-    name: &'static str,
+    pub(super) name: &'static str,
     /// How many flows.
-    flows: Flows,
+    pub(super) flows: Flows,
     /// Without the ruler: the median less the ruler's median.
     net_ns: f64,
     /// As measured: the median.
@@ -32,7 +32,7 @@ pub(super) struct Row {
     /// `net_min` over that of an LRU map's insert, for new flows.
     ratio_insert_min: Option<f64>,
     /// The least less the ruler's least: the figure of the machine's quietest moments.
-    net_min: f64,
+    pub(super) net_min: f64,
     /// The most less the ruler's least.
     net_max: f64,
     /// The least as measured.
@@ -44,12 +44,12 @@ pub(super) struct Row {
     /// Packets of each round.
     packets: u32,
     /// Instructions that the verifier looked at.
-    verified: Option<u32>,
+    pub(super) verified: Option<u32>,
 }
 
 /// The table's heading: columns as in [`Row`]'s text form.
 pub(super) const HEADING: &str =
-    "flows    row               raw ns   net ns  (min..max)          ratio, of minima  verified";
+    "flows    row                 raw ns   net ns  (min..max)          ratio, of minima  verified";
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,7 +70,7 @@ impl fmt::Display for Row {
             .map_or(String::new(), |count| count.to_string());
         write!(
             f,
-            "{flows:<8} {:<16} {:>7.1}  {:>7.1}  {noise:<18}  {ratio:<17} {verified}",
+            "{flows:<8} {:<18} {:>7.1}  {:>7.1}  {noise:<18}  {ratio:<17} {verified}",
             self.name, self.raw_ns, self.net_ns
         )
     }

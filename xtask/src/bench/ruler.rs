@@ -8,6 +8,7 @@ use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues, ProgramArray};
 use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Serialize, Serializer};
+use std::fmt;
 use std::net::IpAddr;
 
 /// What must come out of a program for every packet fed.
@@ -34,6 +35,16 @@ pub(super) enum Flows {
     Known(u32),
     /// A flow that was never seen for every packet.
     New,
+}
+
+impl fmt::Display for Flows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(1) => f.write_str("1 flow"),
+            Self::Known(flows) => write!(f, "{flows} flows"),
+            Self::New => f.write_str("new flows"),
+        }
+    }
 }
 
 impl Serialize for Flows {

@@ -1,6 +1,7 @@
 //! What is measured: a program, its packets and what must come out.
 
 use super::layout::CAPACITY;
+use super::lb::Counted;
 use super::ruler::{Expect, Flows, Ruler, Run, TX};
 use super::traffic::{Traffic, Visit};
 use anyhow::Context as _;
@@ -25,6 +26,8 @@ pub(super) struct Subject {
     pub(super) fill: Vec<Pass>,
     /// What must come out when measured.
     pub(super) expect: Expect,
+    /// Where the program counts the flows it knows.
+    pub(super) counted: Option<Counted>,
 }
 
 /// A pass over all flows before the first measurement of them.
@@ -58,6 +61,7 @@ impl Subject {
                 growth: 0,
                 readdressed: true,
             },
+            counted: None,
         })
     }
 
@@ -65,7 +69,7 @@ impl Subject {
     ///
     /// # Errors
     ///
-    /// When a packet of a pass does not come out as it must.
+    /// When a packet of a pass does not come out as it must, or flows are not known afterwards.
     pub(super) fn fill(&self, ruler: &mut Ruler<'_>, flows: Flows) -> anyhow::Result<()> {
         for pass in &self.fill {
             let run = Run {
@@ -83,7 +87,12 @@ impl Subject {
                 .run(&run)
                 .with_context(|| format!("row {}, filling", self.name))?;
         }
-        Ok(())
+        match (&self.counted, flows) {
+            (Some(counted), Flows::Known(flows)) => counted
+                .check(flows)
+                .with_context(|| format!("row {}", self.name)),
+            _ => Ok(()),
+        }
     }
 
     /// Measures once, with warm caches: ns a packet, the ruler's own time included.

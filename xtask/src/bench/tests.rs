@@ -1,6 +1,7 @@
 //! That the ruler measures what it says, on the kernel: `cargo test -p xtask -- --ignored`.
 
 use super::baseline;
+use super::lb::{self, Lb};
 use super::ruler::{Expect, Flows, Maps, PASS, Ruler, Run, TX};
 use super::subject::Subject;
 use super::traffic::{Traffic, Transport, Visit};
@@ -201,4 +202,36 @@ fn wrong_expectations_are_refused() {
         };
         ruler.run(&run).unwrap_err();
     }
+}
+
+/// lb's rows measure direct routing: the datagram with one hop less, for a server's address.
+#[test]
+#[ignore = "needs root and the eBPF toolchain"]
+fn lb_routes_directly() {
+    let (object, maps) = bench();
+    let mut ruler = Ruler::new(&object, maps).unwrap();
+    let subjects = Lb::open().unwrap().subjects;
+    for name in [lb::TCP, lb::UDP, lb::SERVICES, lb::KERNEL_TCP] {
+        let subject = row(&subjects, name);
+        subject.fill(&mut ruler, Flows::Known(1)).unwrap();
+        let run = Run {
+            flows: Flows::Known(1),
+            ..run(subject, &subject.traffic, 3)
+        };
+        let (fed, left) = (subject.traffic.packet(), ruler.run(&run).unwrap().last);
+        assert_eq!(left[0], 0x06, "{name}");
+        assert_eq!(left[6..12], fed[..6], "{name}");
+        assert_eq!(left[22], fed[22] - 1, "{name}");
+        assert_eq!(left[26..], fed[26..], "{name}");
+    }
+}
+
+/// Flows that the table does not hold are not measured as if it did.
+#[test]
+#[ignore = "needs root and the eBPF toolchain"]
+fn unknown_flows_are_refused() {
+    let subjects = Lb::open().unwrap().subjects;
+    let counted = row(&subjects, lb::TCP).counted.as_ref().unwrap();
+    let error = counted.check(1000).unwrap_err();
+    assert!(error.to_string().contains("only 0 of 1000"), "{error}");
 }

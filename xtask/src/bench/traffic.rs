@@ -13,6 +13,8 @@ pub(super) const DIRECTOR: u8 = 0x02;
 const SHORTEST: usize = 60;
 
 /// TCP flags, for [`Transport::Tcp`].
+pub(super) const SYN: u8 = 0x02;
+/// TCP flags, likewise.
 pub(super) const ACK: u8 = 0x10;
 
 /// What is fed: one packet, of as many flows as a measurement wants.

@@ -1,0 +1,75 @@
+//! The maps as [`Buckets`]: lb's own flow table.
+#![expect(unsafe_code, reason = "map memory is raw pointers")]
+
+use crate::atomic::{Shared, field};
+use crate::maps;
+use crate::tables::Maps;
+use lb_common::flow::{Bucket, Buckets, Place, Tuple, Word};
+use lb_common::layout::{HotBucket, WAYS};
+
+/// A bucket of flows in map memory.
+pub(crate) struct HotBucketPtr(*mut HotBucket);
+
+impl HotBucketPtr {
+    #[inline(always)]
+    fn half(&self, way: usize, half: usize) -> Shared<u64> {
+        field!(self.0, entries[way & (WAYS - 1)][half])
+    }
+}
+
+impl Bucket for HotBucketPtr {
+    #[inline(always)]
+    fn digest(&self, way: usize) -> u64 {
+        self.half(way, 0).get()
+    }
+
+    #[inline(always)]
+    fn word(&self, way: usize) -> Word {
+        Word::from_bits(self.half(way, 1).get())
+    }
+
+    #[inline(always)]
+    fn swap_digest(&self, way: usize, old: u64, new: u64) -> bool {
+        self.half(way, 0).swap_if(old, new)
+    }
+
+    #[inline(always)]
+    fn set_digest(&self, way: usize, new: u64) {
+        self.half(way, 0).set(new);
+    }
+
+    #[inline(always)]
+    fn swap_word(&self, way: usize, old: Word, new: Word) -> bool {
+        self.half(way, 1).swap_if(old.bits(), new.bits())
+    }
+}
+
+impl Buckets for Maps<'_> {
+    type Bucket<'b>
+        = HotBucketPtr
+    where
+        Self: 'b;
+
+    #[inline(always)]
+    fn buckets(&self) -> u32 {
+        maps::BUCKETS.get()
+    }
+
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<HotBucketPtr> {
+        maps::flows(index).map(HotBucketPtr)
+    }
+
+    #[inline(always)]
+    fn describe(&self, place: Place, tuple: &Tuple, service: u32) {
+        let Some(bucket) = maps::flow_details(place.bucket) else {
+            return;
+        };
+        let way = place.way as usize & (WAYS - 1);
+        field!(bucket, entries[way].client).set(tuple.client);
+        field!(bucket, entries[way].address).set(tuple.address);
+        field!(bucket, entries[way].ports).set(tuple.ports);
+        field!(bucket, entries[way].service).set(service);
+        field!(bucket, entries[way].protocol).set(tuple.protocol.into());
+    }
+}
