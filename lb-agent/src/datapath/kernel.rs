@@ -21,7 +21,7 @@ use lb_common::layout::{
     WAYS, reason_index, server_flags, traffic_index,
 };
 use lb_common::reason::Reason;
-use lb_common::sched::{Kind, Turn, Weights, first_turn, turn_after_changes};
+use lb_common::sched::{Kind, Turn, Weights, first_turn, turn_after_changes, turn_of_scheduler};
 use lb_common::service::Key;
 use lb_common::state::{Class, tcp};
 use lb_common::time::Tick;
@@ -153,7 +153,8 @@ impl Kernel {
             Some(old) if old.kind == kind => {
                 turn_after_changes(kind, self.turn(id.0, old), &old.members, &members)
             }
-            _ => first_turn(kind, members.iter().rev().map(|member| member.weight)),
+            Some(_) => turn_of_scheduler(kind, weights),
+            None => first_turn(kind, members.iter().rev().map(|member| member.weight)),
         };
         let generation = self.generation(id.0).wrapping_add(1);
         let len = members.len() as u32;

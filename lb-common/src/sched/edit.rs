@@ -4,6 +4,19 @@ use super::{Kind, Turn, Weights, gcd};
 #[cfg(feature = "std")]
 use crate::layout::Member;
 
+/// The turn of a service that got this scheduler in place of another one: at the head, wrr with
+/// the highest current weight (`ip_vs_rr_init_svc`, `ip_vs_wrr_init_svc`).
+#[must_use]
+pub fn turn_of_scheduler(kind: Kind, weights: Weights) -> Turn {
+    Turn {
+        weight: match kind {
+            Kind::Rr => 0,
+            Kind::Wrr => weights.max,
+        },
+        ..Turn::default()
+    }
+}
+
 /// The turn of a service after its list or weights changed from `old` to `new`; `same` tells at
 /// which index of the new list the server of an old index is, if it is.
 ///
@@ -182,5 +195,14 @@ mod tests {
             (0, 1),
             "an addition"
         );
+    }
+
+    #[test]
+    fn a_service_that_grew_and_one_that_changed_its_scheduler_stand_apart() {
+        let weights = [3, 1];
+        assert_eq!(first_turn(Kind::Wrr, weights.into_iter()).weight, 1);
+        let weights = Weights::of(weights.into_iter());
+        assert_eq!(turn_of_scheduler(Kind::Wrr, weights).weight, 3);
+        assert_eq!(turn_of_scheduler(Kind::Rr, weights), Turn::default());
     }
 }

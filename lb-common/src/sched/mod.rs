@@ -12,7 +12,7 @@ mod wrr;
 
 #[cfg(feature = "std")]
 pub use edit::turn_after_changes;
-pub use edit::{first_turn, turn_after_change};
+pub use edit::{first_turn, turn_after_change, turn_of_scheduler};
 
 use crate::datapath::Tables;
 use crate::flow;
