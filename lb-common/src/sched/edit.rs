@@ -70,56 +70,53 @@ pub fn first_turn(kind: Kind, weights: impl Iterator<Item = u32>) -> Turn {
 }
 
 /// The turn after a list changed, one step for removals, one for changed weights, one for each
-/// addition, as commands given one by one make it.
+/// addition, as commands given one by one make it. Servers are added in front, so one that is now
+/// before a server that it was behind was removed and added again.
 #[cfg(feature = "std")]
 #[must_use]
 pub fn turn_after_changes(kind: Kind, turn: Turn, old: &[Member], new: &[Member]) -> Turn {
-    let index = |list: &[Member], server: u32| list.iter().position(|m| m.server == server);
-    let known: std::collections::HashMap<u32, u32> =
-        new.iter().map(|m| (m.server, m.weight)).collect();
-
-    let mut list: Vec<Member> = old.to_vec();
-    let mut turn = turn;
-    let mut step = |list: &mut Vec<Member>, next: Vec<Member>| {
-        let weights = Weights::of(next.iter().map(|member| member.weight));
-        turn = turn_after_change(kind, turn, weights, |i| {
-            list.get(i).and_then(|member| index(&next, member.server))
-        });
-        *list = next;
-    };
-    let kept: Vec<Member> = list
-        .iter()
-        .copied()
-        .filter(|member| known.contains_key(&member.server))
-        .collect();
-    if kept.len() != list.len() {
-        step(&mut list, kept);
-    }
-    let weighed: Vec<Member> = list
-        .iter()
-        .map(|m| Member {
-            server: m.server,
-            weight: known[&m.server],
+    let step = |turn, from: &[Member], to: &[Member]| {
+        let weights = Weights::of(to.iter().map(|member| member.weight));
+        turn_after_change(kind, turn, weights, |i| {
+            let server = from.get(i)?.server;
+            to.iter().position(|member| member.server == server)
         })
-        .collect();
-    let added: Vec<Member> = new
+    };
+    let added = added(old, new);
+    let kept = &new[added..];
+    let mut next = kept.iter().peekable();
+    let left: Vec<Member> = old
         .iter()
         .copied()
-        .filter(|m| index(old, m.server).is_none())
+        .filter(|old| next.next_if(|kept| kept.server == old.server).is_some())
         .collect();
-    if weighed != list || added.is_empty() && old.len() == new.len() {
-        step(&mut list, weighed);
+
+    let mut turn = turn;
+    let removed = left.len() < old.len();
+    if removed {
+        turn = step(turn, old, &left);
     }
-    for member in added.iter().rev() {
-        let mut next = vec![*member];
-        next.extend(&list);
-        step(&mut list, next);
+    // An edit that changes no weight is a step, too.
+    if left != kept || !removed && added == 0 {
+        turn = step(turn, &left, kept);
     }
-    // The same servers in another order, as after a removal and an addition of one in a batch.
-    if list != new {
-        step(&mut list, new.to_vec());
+    for at in (0..added).rev() {
+        turn = step(turn, &new[at + 1..], &new[at..]);
     }
     turn
+}
+
+/// How many servers at the front of `new` were added: the others are in `old` in the same order.
+#[cfg(feature = "std")]
+fn added(old: &[Member], new: &[Member]) -> usize {
+    let mut before = old;
+    new.iter()
+        .rposition(|member| {
+            let place = before.iter().rposition(|old| old.server == member.server);
+            before = &before[..place.unwrap_or(0)];
+            place.is_none()
+        })
+        .map_or(0, |last| last + 1)
 }
 
 #[cfg(all(test, feature = "std"))]
@@ -162,7 +159,13 @@ mod tests {
             "nothing before it but the head"
         );
         assert_eq!(rr(3, &[]), 0, "nothing is left");
-        assert_eq!(rr(2, &[(2, 1), (3, 1), (1, 1)]), 1, "another order");
+        let again = [(2, 1), (3, 1), (1, 1)];
+        assert_eq!(
+            rr(2, &again),
+            2,
+            "removed and added again: after 3, which was before it"
+        );
+        assert_eq!(rr(3, &again), 3, "another one was");
     }
 
     #[test]
