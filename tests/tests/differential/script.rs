@@ -134,7 +134,7 @@ impl Random {
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let limit_u64 = limit as u64;
-        usize::try_from((z ^ z >> 31) % limit_u64).expect("it is less than the limit")
+        // The remainder fits, for the limit does.
+        ((z ^ z >> 31) % limit as u64) as usize
     }
 }

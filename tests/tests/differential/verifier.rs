@@ -3,8 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use xtask::vm::{self, Series};
 
-/// Half of this is as much as a program may grow to before it is cut, and a tenth of what the
-/// kernel allows: include/linux/bpf.h: `BPF_COMPLEXITY_LIMIT_INSNS`.
+/// A tenth of what the kernel allows (include/linux/bpf.h: `BPF_COMPLEXITY_LIMIT_INSNS`).
 const MOST: u64 = 100_000;
 
 #[test]
