@@ -21,12 +21,12 @@ use lb_common::layout::{
     WAYS, reason_index, server_flags, traffic_index,
 };
 use lb_common::reason::Reason;
-use lb_common::sched::{Kind, Turn, Weights, first_turn, turn_after_change};
+use lb_common::sched::{Kind, Turn, Weights, first_turn, turn_after_changes, turn_of_scheduler};
 use lb_common::service::Key;
 use lb_common::state::{Class, tcp};
 use lb_common::time::Tick;
 use lb_common::wire::MacAddr;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -151,7 +151,8 @@ impl Kernel {
             Some(old) if old.kind == kind => {
                 turn_after_changes(kind, self.turn(id.0, old), &old.members, &members)
             }
-            _ => first_turn(kind, members.iter().rev().map(|member| member.weight)),
+            Some(_) => turn_of_scheduler(kind, weights),
+            None => first_turn(kind, members.iter().rev().map(|member| member.weight)),
         };
         if old.is_none() {
             // The id may have been another service's.
@@ -341,56 +342,6 @@ fn key(address: &ServiceAddress) -> anyhow::Result<Key> {
         )),
         ServiceAddress::Mark { .. } => anyhow::bail!("{address}: this datapath has no marks"),
     }
-}
-
-/// The turn after a list changed, one step for removals, one for changed weights, one for each
-/// addition, as commands given one by one make it.
-fn turn_after_changes(kind: Kind, turn: Turn, old: &[Member], new: &[Member]) -> Turn {
-    let index = |list: &[Member], server: u32| list.iter().position(|m| m.server == server);
-    let known: HashMap<u32, u32> = new.iter().map(|m| (m.server, m.weight)).collect();
-
-    let mut list: Vec<Member> = old.to_vec();
-    let mut turn = turn;
-    let mut step = |list: &mut Vec<Member>, next: Vec<Member>| {
-        let weights = Weights::of(next.iter().map(|member| member.weight));
-        turn = turn_after_change(kind, turn, weights, |i| {
-            list.get(i).and_then(|member| index(&next, member.server))
-        });
-        *list = next;
-    };
-    let kept: Vec<Member> = list
-        .iter()
-        .copied()
-        .filter(|member| known.contains_key(&member.server))
-        .collect();
-    if kept.len() != list.len() {
-        step(&mut list, kept);
-    }
-    let weighed: Vec<Member> = list
-        .iter()
-        .map(|m| Member {
-            server: m.server,
-            weight: known[&m.server],
-        })
-        .collect();
-    let added: Vec<Member> = new
-        .iter()
-        .copied()
-        .filter(|m| index(old, m.server).is_none())
-        .collect();
-    if weighed != list || added.is_empty() && old.len() == new.len() {
-        step(&mut list, weighed);
-    }
-    for member in added.iter().rev() {
-        let mut next = vec![*member];
-        next.extend(&list);
-        step(&mut list, next);
-    }
-    // The same servers in another order, as after a removal and an addition of one in a batch.
-    if list != new {
-        step(&mut list, new.to_vec());
-    }
-    turn
 }
 
 impl Datapath for Kernel {

@@ -5,9 +5,14 @@
 //!
 //! What a scheduler remembers between connections is one word, its [`Turn`].
 
+mod edit;
 mod rr;
 mod stateless;
 mod wrr;
+
+#[cfg(feature = "std")]
+pub use edit::turn_after_changes;
+pub use edit::{first_turn, turn_after_change, turn_of_scheduler};
 
 use crate::datapath::Tables;
 use crate::flow;
@@ -163,58 +168,6 @@ fn gcd(mut a: u32, mut b: u32) -> u32 {
         (a, b) = (b, a % b);
     }
     a
-}
-
-/// The turn of a service after its list or weights changed from `old` to `new`; `same` tells at
-/// which index of the new list the server of an old index is, if it is.
-///
-/// rr goes on behind the server it chose last, or behind the one before it when that one was
-/// removed (`ip_vs_rr_del_dest`); wrr begins again at the head, with the current weight fitted
-/// to the new weights (`ip_vs_wrr_dest_changed`).
-#[must_use]
-pub fn turn_after_change(
-    kind: Kind,
-    turn: Turn,
-    weights: Weights,
-    same: impl Fn(usize) -> Option<usize>,
-) -> Turn {
-    match kind {
-        Kind::Rr => {
-            let place = (1..=usize::from(turn.place))
-                .rev()
-                .find_map(|place| same(place - 1));
-            let place = place.map_or(0, |index| index + 1);
-            Turn {
-                place: u16::try_from(place).unwrap_or(0),
-                ..turn
-            }
-        }
-        Kind::Wrr => {
-            let weight = match turn.weight {
-                current if current > weights.max || current == 0 => weights.max,
-                current if weights.step > 1 => current / weights.step * weights.step + 1,
-                current => current,
-            };
-            Turn {
-                place: 0,
-                weight,
-                ..turn
-            }
-        }
-    }
-}
-
-/// The turn of a service whose servers, oldest first, had these weights when each was added.
-#[must_use]
-pub fn first_turn(kind: Kind, weights: impl Iterator<Item = u32>) -> Turn {
-    let (mut turn, mut step, mut max) = (Turn::default(), 0, 0);
-    for weight in weights {
-        step = gcd(step, weight);
-        max = weight.max(max);
-        let weights = Weights::of_highest(max, step);
-        turn = turn_after_change(kind, turn, weights, |index| Some(index + 1));
-    }
-    turn
 }
 
 /// The server for a new connection; none when no server may take one.
