@@ -46,7 +46,11 @@ pub fn run(_: &Command) -> Result<()> {
             .current_dir(workspace())
             .arg(verb)
             .args(arguments)
-            .env("RUSTDOCFLAGS", "--deny warnings")
+            // Private items are documented too, so links to them lead somewhere.
+            .env(
+                "RUSTDOCFLAGS",
+                "--deny warnings --allow rustdoc::private_intra_doc_links",
+            )
             .status()
             .with_context(|| format!("cannot start `{line}`"))?;
         ensure!(
