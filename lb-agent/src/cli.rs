@@ -46,7 +46,7 @@ pub(crate) struct Options {
     /// In the driver, in the kernel's receive path, or the first of both that works [default: native]
     #[arg(long, value_name = "MODE")]
     pub(crate) xdp_mode: Option<XdpMode>,
-    /// How many flows to make room for, when the maps are made [default: 1048576]
+    /// How many flows to make room for, when the maps are made [default: 1000000]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) flows: Option<u32>,
 }

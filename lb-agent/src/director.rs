@@ -19,8 +19,8 @@ pub(crate) use accounts::{Account, Accounts};
 pub(crate) use listing::Connections;
 
 use crate::model::{
-    Change, Datapath, Model, Server, ServerId, ServiceId, Standing, server_supported,
-    service_supported, settle,
+    Change, Datapath, Model, ServerId, ServiceId, Standing, server_supported, service_supported,
+    settle,
 };
 use crate::net::{Changes, NextHop, NextHops, Unresolved, Way};
 use crate::rates::Estimator;
@@ -62,7 +62,6 @@ impl Director {
             mut accounts,
             identity,
         } = state;
-        check_supported(&model)?;
         model.set_limits(datapath.limits());
         if datapath
             .claim(identity)
@@ -262,41 +261,42 @@ impl Director {
         self.record_accounts(id);
     }
 
+    /// Ends a retired server. What it counted goes to its service, by one write to the journal and
+    /// before its entry is cleared: an agent killed here loses no count.
     fn free(&mut self, id: ServerId) {
         let counted = self.datapath.reading(id).counters;
+        let mut records = vec![Record::Free(id)];
+        if let Some(server) = self.model.free(id) {
+            self.server_rates.remove(&id);
+            self.ways.drop_server(server.address.address, id);
+            if let Standing::Retired { service } = server.standing {
+                self.accounts.free(service, id, counted);
+                records.extend(service.map(|service| self.accounts_of(service)));
+            }
+        }
+        self.store.append(records);
         if let Err(error) = self.datapath.clear_server(id) {
             tracing::warn!("server {} stays in its table: {error:#}", id.0);
-            return;
-        }
-        self.store.append([Record::Free(id)]);
-        let Some(Server {
-            address, standing, ..
-        }) = self.model.free(id)
-        else {
-            return;
-        };
-        self.server_rates.remove(&id);
-        self.ways.drop_server(address.address, id);
-        let Standing::Retired { service } = standing else {
-            return;
-        };
-        self.accounts.free(service, id, counted);
-        if let Some(service) = service {
-            self.record_accounts(service);
         }
     }
 
     fn record_accounts(&mut self, id: ServiceId) {
+        let record = self.accounts_of(id);
+        self.store.append([record]);
+    }
+
+    fn accounts_of(&self, id: ServiceId) -> Record {
         let servers = self
             .model
             .servers_of(id)
             .filter_map(|server| Some((server.id, *self.accounts.servers.get(&server.id)?)))
             .collect();
-        self.store.append([Record::Accounts {
+        let account = self.accounts.services.get(&id).copied().unwrap_or_default();
+        Record::Accounts {
             service: id,
-            account: self.accounts.services.get(&id).copied().unwrap_or_default(),
+            account,
             servers,
-        }]);
+        }
     }
 
     /// Starts rates at zero, whatever was counted before.
@@ -400,7 +400,12 @@ fn write_hop(datapath: &mut dyn Datapath, ways: &Ways, address: IpAddr, server: 
     }
 }
 
-fn check_supported(model: &Model) -> anyhow::Result<()> {
+/// Says what the stored state holds that this version's datapath does not do, if so: to be asked
+/// before a datapath is touched.
+///
+/// # Errors
+/// Names the object and what of it is not supported.
+pub(crate) fn check_supported(model: &Model) -> anyhow::Result<()> {
     let refused = model
         .services()
         .map(|service| service_supported(&service.address, &service.options))

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::control::{self, Ways};
-use crate::director::{Director, Shared};
+use crate::director::{Director, Shared, check_supported};
 use crate::model::Datapath;
 use crate::net::NextHops;
 use crate::rates;
@@ -42,8 +42,10 @@ pub(crate) fn run(
         let mut stop = Stop::new()?;
         // The socket first: it is the last that can be another agent's, and needs no undoing.
         let socket = control::Socket::bind(&config.socket)?;
-        let director = Shared::new(Director::start(store, state, open(config)?)?);
+        // What can fail comes before the datapath is touched.
+        check_supported(&state.model)?;
         let (hops, changes) = NextHops::spawn().context("cannot listen to the kernel's routes")?;
+        let director = Shared::new(Director::start(store, state, open(config)?)?);
         director
             .with({
                 let hops = hops.clone();

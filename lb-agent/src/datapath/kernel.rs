@@ -239,9 +239,7 @@ impl Kernel {
         let servers = &self.maps().servers;
         let now = servers.load(id.0);
         if (now.addr, now.port) != (addr, port) {
-            // The entry is free: no list has it and no flow refers to it. Counts may be left of
-            // the server before, had an agent been killed while it freed the entry.
-            self.zero_server(id.0);
+            // The entry is free: no list has it and no flow refers to it.
             servers.store(
                 id.0,
                 Server {
@@ -278,6 +276,17 @@ impl Kernel {
         }
         self.sweep = Sweep::new(self.loaded.sizes.servers);
         Ok(())
+    }
+
+    /// Clears the entries that an agent freed and had no time to clear.
+    fn zero_unknown(&self, model: &Model) {
+        let reserved: Vec<u32> = model.reserved().map(|id| id.0).collect();
+        for id in 0..self.maps().servers.len() {
+            let known = model.server(ServerId(id)).is_some() || reserved.contains(&id);
+            if !known && self.maps().servers.load(id).addr != Addr::default() {
+                self.zero_server(id);
+            }
+        }
     }
 
     fn zero_server(&self, id: u32) {
@@ -470,6 +479,7 @@ impl Datapath for Kernel {
         self.published.extend(drafts);
         if everything {
             model.reserved().for_each(|id| self.sweep.retire(id.0));
+            self.zero_unknown(model);
         }
         for id in &servers {
             if live(&id) {

@@ -8,7 +8,7 @@
 //! | `object` | the compiled program, embedded |
 //! | `load` | the program into the kernel, with its maps |
 //! | `attach` | the program on interfaces |
-//! | `pin` | the pin directory: mount, lock, removal |
+//! | `pin`, `link` | the pin directory: mount, lock, removal |
 //! | `maps` | every map by name, made or adopted |
 //! | `mapped` | a map's array as memory of this process |
 //! | `clock` | the kernel's HZ and the current tick |
@@ -23,6 +23,7 @@ mod directory;
 mod flows;
 mod grace;
 mod kernel;
+mod link;
 mod load;
 mod mapped;
 mod maps;

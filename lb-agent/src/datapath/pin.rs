@@ -1,5 +1,6 @@
 //! The pin directory: `<pin-path>/v<LAYOUT>/` on a bpffs, and the lock on it.
 
+use super::link;
 use crate::cli::Conflict;
 use anyhow::Context as _;
 use lb_common::api::AttachMode;
@@ -83,8 +84,7 @@ impl PinDir {
     ///
     /// When it cannot be removed.
     pub(crate) fn remove_link(&self, port: PinnedPort) -> anyhow::Result<()> {
-        let path = self.link(port);
-        fs::remove_file(&path).with_context(|| format!("removing pin {}", path.display()))
+        remove(&self.link(port))
     }
 
     /// Removes every pin. Programs on interfaces whose link was pinned are detached by it.
@@ -94,8 +94,7 @@ impl PinDir {
     /// When a pin cannot be removed.
     pub(crate) fn clear(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(&self.path).with_context(|| self.path.display().to_string())? {
-            let path = entry?.path();
-            fs::remove_file(&path).with_context(|| format!("removing pin {}", path.display()))?;
+            remove(&entry?.path())?;
         }
         Ok(())
     }
@@ -109,6 +108,18 @@ impl PinDir {
         self.clear()?;
         fs::remove_dir(&self.path).with_context(|| format!("removing {}", self.path.display()))
     }
+}
+
+/// Removes a pin; a link's program leaves its interface before this returns.
+fn remove(path: &Path) -> anyhow::Result<()> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    if name.and_then(PinnedPort::from_file_name).is_some()
+        && let Err(error) = link::detach(path)
+    {
+        // Its interface may be gone; and the pin's removal detaches it as well, only later.
+        tracing::debug!("detaching {}: {error}", path.display());
+    }
+    fs::remove_file(path).with_context(|| format!("removing pin {}", path.display()))
 }
 
 /// An interface as a pin's name tells it.

@@ -5,6 +5,7 @@
 
 mod attach;
 mod edits;
+mod interfaces;
 mod neighbours;
 mod refusals;
 mod restarts;

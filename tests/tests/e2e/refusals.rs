@@ -12,8 +12,8 @@ use xtask::lab::host::Host;
 use xtask::lab::{wait, xdp_pass};
 
 /// Exit codes of the agent.
-const ENVIRONMENT: i32 = 3;
-const CONFLICT: i32 = 4;
+pub(crate) const ENVIRONMENT: i32 = 3;
+pub(crate) const CONFLICT: i32 = 4;
 
 #[test]
 fn a_second_agent_on_the_same_pins() -> Result<()> {
@@ -146,7 +146,7 @@ fn an_unknown_option() -> Result<()> {
 }
 
 /// Runs an agent that has to end by itself with this exit code; gives what it said.
-fn refused(director: &Director<'_>, command: Command, code: i32) -> Result<String> {
+pub(crate) fn refused(director: &Director<'_>, command: Command, code: i32) -> Result<String> {
     let mut agent = director.host().spawn("refused", command)?;
     let status = wait::until("the agent refuses", DEADLINE, || {
         Ok(match agent.ended()? {

@@ -1,4 +1,4 @@
-//! That the ruler measures what it says, on the kernel: `cargo test -p xtask -- --ignored`.
+//! That the ruler measures what it says, on the kernel: as root, with the eBPF toolchain.
 
 use super::baseline;
 use super::lb::{self, Lb};
@@ -35,8 +35,7 @@ fn row<'a>(subjects: &'a [Subject], name: &str) -> &'a Subject {
 /// Why there is a feeder: repeated on its own, a program that grows the packet runs out of
 /// headroom, and what is measured from then on is its failure.
 #[test]
-#[ignore = "needs root and the eBPF toolchain"]
-fn only_the_feeder_makes_every_repeat_the_same() {
+fn root_only_the_feeder_makes_every_repeat_the_same() {
     let (object, maps) = bench();
     let packet = Traffic::TCP.packet();
     let alone = super::xdp(&object, "nothing_grown").unwrap();
@@ -60,8 +59,7 @@ fn only_the_feeder_makes_every_repeat_the_same() {
 
 /// The path of failure is fast and must not count.
 #[test]
-#[ignore = "needs root and the eBPF toolchain"]
-fn a_lookup_that_misses_is_refused() {
+fn root_a_lookup_that_misses_is_refused() {
     let (object, maps) = bench();
     let mut ruler = Ruler::new(&object, maps).unwrap();
     let subjects = baseline::subjects(&object).unwrap();
@@ -74,8 +72,7 @@ fn a_lookup_that_misses_is_refused() {
 
 /// One good packet at the end does not hide bad ones before it.
 #[test]
-#[ignore = "needs root and the eBPF toolchain"]
-fn packets_before_the_last_are_judged() {
+fn root_packets_before_the_last_are_judged() {
     let (object, maps) = bench();
     let mut ruler = Ruler::new(&object, maps).unwrap();
     let subjects = baseline::subjects(&object).unwrap();
@@ -96,8 +93,7 @@ fn packets_before_the_last_are_judged() {
 
 /// What the feeder writes is the packet that was asked for, byte by byte.
 #[test]
-#[ignore = "needs root and the eBPF toolchain"]
-fn flow_zero_is_fed_as_described() {
+fn root_flow_zero_is_fed_as_described() {
     let (object, maps) = bench();
     let mut ruler = Ruler::new(&object, maps).unwrap();
     let subjects = baseline::subjects(&object).unwrap();
@@ -120,8 +116,7 @@ fn flow_zero_is_fed_as_described() {
 
 /// Every flow of every kind reaches the program whole: the ruler checks header checksums.
 #[test]
-#[ignore = "needs root and the eBPF toolchain"]
-fn flows_differ_and_are_sound() {
+fn root_flows_differ_and_are_sound() {
     let (object, maps) = bench();
     let mut ruler = Ruler::new(&object, maps).unwrap();
     let subjects = baseline::subjects(&object).unwrap();
@@ -154,8 +149,7 @@ fn flows_differ_and_are_sound() {
 
 /// The yardstick does what a balancer has to: wraps the whole datagram for one server.
 #[test]
-#[ignore = "needs root and the eBPF toolchain"]
-fn h_tunnels() {
+fn root_h_tunnels() {
     let (object, maps) = bench();
     let mut ruler = Ruler::new(&object, maps).unwrap();
     let subjects = baseline::subjects(&object).unwrap();
@@ -175,8 +169,7 @@ fn h_tunnels() {
 
 /// An expectation that is not met is refused, whichever it is.
 #[test]
-#[ignore = "needs root and the eBPF toolchain"]
-fn wrong_expectations_are_refused() {
+fn root_wrong_expectations_are_refused() {
     let (object, maps) = bench();
     let mut ruler = Ruler::new(&object, maps).unwrap();
     let subjects = baseline::subjects(&object).unwrap();
@@ -206,8 +199,7 @@ fn wrong_expectations_are_refused() {
 
 /// lb's rows measure direct routing: the datagram with one hop less, for a server's address.
 #[test]
-#[ignore = "needs root and the eBPF toolchain"]
-fn lb_routes_directly() {
+fn root_lb_routes_directly() {
     let (object, maps) = bench();
     let mut ruler = Ruler::new(&object, maps).unwrap();
     let subjects = Lb::open().unwrap().subjects;
@@ -228,8 +220,7 @@ fn lb_routes_directly() {
 
 /// Flows that the table does not hold are not measured as if it did.
 #[test]
-#[ignore = "needs root and the eBPF toolchain"]
-fn unknown_flows_are_refused() {
+fn root_unknown_flows_are_refused() {
     let subjects = Lb::open().unwrap().subjects;
     let counted = row(&subjects, lb::TCP).counted.as_ref().unwrap();
     let error = counted.check(1000).unwrap_err();

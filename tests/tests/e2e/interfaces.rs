@@ -1,0 +1,100 @@
+//! What happens to the director's interfaces, and what a start that fails does to them.
+
+use crate::refusals::{CONFLICT, ENVIRONMENT, pins, refused};
+use anyhow::Result;
+use lb_tests::scene::{self, DEADLINE, Scene, vip};
+use std::collections::BTreeSet;
+use xtask::lab::director::Director;
+use xtask::lab::wait::{self, Seen};
+use xtask::lab::xdp_pass;
+use xtask::load;
+
+/// Gives the director a second interface, `eth1`, with a program of somebody else on it.
+fn add_taken_interface(director: &Director<'_>) -> Result<()> {
+    let host = director.host();
+    let pin = director.pins().with_file_name("foreign");
+    xdp_pass::pin(&pin)?;
+    let path = pin.display().to_string();
+    host.run(
+        "ip",
+        [
+            "link", "add", "eth1", "type", "veth", "peer", "name", "far1",
+        ],
+    )?;
+    host.run("ip", ["link", "set", "dev", "eth1", "up"])?;
+    host.run(
+        "ip",
+        ["link", "set", "dev", "eth1", "xdpdrv", "pinned", &path],
+    )?;
+    Ok(())
+}
+
+#[test]
+fn a_start_that_fails_leaves_what_forwards_alone() -> Result<()> {
+    let scene = Scene::new(2)?;
+    let director = scene.director();
+    let mut agent = director.start()?;
+    scene::add_service(&director, "rr", &[1, 1])?;
+    add_taken_interface(&director)?;
+    let forwards = || scene.fetch(4).map(|by| BTreeSet::from_iter(by).len());
+    assert_eq!(forwards()?, 2);
+    agent.kill()?;
+    let before = pins(&director)?;
+
+    // Only the other interface, then both.
+    refused(&director, director.agent("eth1"), CONFLICT)?;
+    assert_eq!((forwards()?, pins(&director)?), (2, before.clone()));
+    let mut both = director.agent("eth0");
+    both.args(["--interface", "eth1"]);
+    refused(&director, both, CONFLICT)?;
+    assert_eq!((forwards()?, pins(&director)?), (2, before));
+
+    let _agent = director.start()?;
+    assert_eq!(forwards()?, 2);
+    Ok(())
+}
+
+#[test]
+fn a_mode_that_the_driver_lacks_leaves_the_one_it_has() -> Result<()> {
+    let scene = Scene::new(1)?;
+    let director = scene.director();
+    let in_mode = |mode: &str| {
+        let mut command = director.agent("eth0");
+        command.args(["--interface", "lo", "--xdp-mode", mode]);
+        command
+    };
+    let mut agent = director.start_with(in_mode("generic"))?;
+    scene::add_service(&director, "rr", &[1])?;
+    assert_eq!(scene.fetch(2)?, [1, 1]);
+    agent.kill()?;
+    let before = pins(&director)?;
+    let said = refused(&director, in_mode("native"), ENVIRONMENT)?;
+    assert!(said.contains("lo") && said.contains("generic"), "{said}");
+    assert_eq!(scene.fetch(2)?, [1, 1], "eth0 forwards as before");
+    assert_eq!(pins(&director)?.len(), before.len());
+    Ok(())
+}
+
+#[test]
+fn an_interface_with_another_ethernet_address_is_followed() -> Result<()> {
+    let scene = Scene::new(2)?;
+    let director = scene.director();
+    let _agent = director.start()?;
+    scene::add_service(&director, "rr", &[1, 1])?;
+    assert_eq!(scene.fetch(2)?, [2, 1]);
+    let host = director.host();
+    host.run(
+        "ip",
+        ["link", "set", "dev", "eth0", "address", "02:00:00:00:77:01"],
+    )?;
+    let client = scene.lab.client();
+    client.run("ip", ["neighbour", "flush", "all"])?;
+    wait::until("the service answers on the new address", DEADLINE, || {
+        Ok(match client.inside(|| load::fetch(vip()))? {
+            Ok(_) => Seen::Done(()),
+            Err(error) => Seen::NotYet(format!("{error:#}")),
+        })
+    })?;
+    assert_eq!(scene.fetch(4)?.len(), 4);
+    Ok(())
+}
