@@ -41,4 +41,4 @@ pub mod datapath;
 #[cfg(feature = "std")]
 pub mod api;
 #[cfg(feature = "std")]
-pub mod host;
+pub mod memory;

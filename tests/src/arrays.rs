@@ -1,7 +1,7 @@
 //! The arrays of [`Memory`] as the bytes that maps hold.
 
-use lb_common::host::Memory;
 use lb_common::layout::maps;
+use lb_common::memory::Memory;
 use std::cell::Cell;
 use zerocopy::{Immutable, IntoBytes};
 

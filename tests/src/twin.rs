@@ -3,8 +3,8 @@
 use crate::kernel::{Kernel, SHORTEST, STANDSTILL};
 use lb_common::datapath::{Tables as _, Verdict, process};
 use lb_common::flow::Word;
-use lb_common::host::Memory;
 use lb_common::layout::WAYS;
+use lb_common::memory::Memory;
 use lb_common::reason::{Action, Reason};
 use lb_common::time::Tick;
 

@@ -1,8 +1,8 @@
 //! Whatever comes in: nothing panics, and nothing goes where it must not.
 
 use crate::frames::{DIRECTOR, Flow, PORT, TCP, UDP, VIP, send, sum, tables};
-use lb_common::host::Memory;
 use lb_common::layout::Sizes;
+use lb_common::memory::Memory;
 use lb_common::reason::Reason;
 use proptest::prelude::*;
 use std::collections::HashMap;

@@ -2,8 +2,8 @@
 
 use crate::frames::{Flow, TCP, UDP, send, tables};
 use lb_common::flow::Word;
-use lb_common::host::Memory;
 use lb_common::layout::Sizes;
+use lb_common::memory::Memory;
 use lb_common::reason::Reason;
 use lb_common::state::Class;
 use lb_common::state::tcp::{State, next_input_only};

@@ -2,8 +2,8 @@
 
 use lb_common::addr::{Addr, Port};
 use lb_common::datapath::{Tables as _, Verdict, Way, process};
-use lb_common::host::{Memory, NewServer, NewService};
 use lb_common::layout::Sizes;
+use lb_common::memory::{Memory, NewServer, NewService};
 use lb_common::reason::Reason;
 use lb_common::sched::Kind;
 use lb_common::service::Key;

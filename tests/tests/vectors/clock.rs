@@ -1,8 +1,8 @@
 //! The clock of the kernel: ticks are jiffies, and deadlines are kept without anyone's help.
 
 use lb_common::flow::Word;
-use lb_common::host::Memory;
 use lb_common::layout::{HotBucket, maps};
+use lb_common::memory::Memory;
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::Rr;
 use lb_common::state::Class;

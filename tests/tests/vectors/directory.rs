@@ -1,7 +1,7 @@
 //! Which service a packet is for, and the switch from one directory to the other.
 
-use lb_common::host::{Memory, NewService};
 use lb_common::layout::Directory;
+use lb_common::memory::{Memory, NewService};
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::Rr;
 use lb_tests::case::{Case, case, opens, opens_inactive, refused, tcp_service, to, udp_service};

@@ -1,8 +1,8 @@
 //! The design number of flows, and a flood, through the object in the kernel.
 
 use lb_common::flow::Word;
-use lb_common::host::Memory;
 use lb_common::layout::{HotBucket, ServerState, Sizes, WAYS, maps};
+use lb_common::memory::Memory;
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::Rr;
 use lb_common::wire::MacAddr;

@@ -2,7 +2,7 @@
 //! takes for a packet of its service.
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-use lb_common::host::Memory;
+use lb_common::memory::Memory;
 use lb_common::sched::Kind::{Rr, Wrr};
 use lb_common::wire::MacAddr;
 use lb_tests::case::{INGRESS, SIZES, tcp_service, udp_service};

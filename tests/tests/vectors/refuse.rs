@@ -1,8 +1,8 @@
 //! What does not go to a server, why, and that such a frame stays as it is.
 
 use etherparse::{EtherType, IpNumber};
-use lb_common::host::Memory;
 use lb_common::layout::Sizes;
+use lb_common::memory::Memory;
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::Rr;
 use lb_common::state::Class;

@@ -4,8 +4,8 @@
 //! fed the same servers (net/netfilter/ipvs/ip_vs_rr.c, ip_vs_wrr.c). Servers are named A, B, C,
 //! D in the order in which they are added; the newest is the first of the list.
 
-use lb_common::host::Memory;
 use lb_common::layout::Member;
+use lb_common::memory::Memory;
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::{self, Rr, Wrr};
 use lb_common::sched::{Turn, Weights, first_turn, turn_after_change};

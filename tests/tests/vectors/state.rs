@@ -1,7 +1,7 @@
 //! The life of a flow: states, timeouts, and what of it is counted as active.
 
 use lb_common::flow::Word;
-use lb_common::host::Memory;
+use lb_common::memory::Memory;
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::Rr;
 use lb_common::state::Class;
