@@ -120,23 +120,27 @@ pub struct Key {
 }
 
 impl Key {
-    /// The flow's `n`th bucket, `n` below [`CANDIDATES`].
+    /// The flow's `n`th bucket, `n` below [`CANDIDATES`]: two anywhere, then the neighbour of
+    /// each, which mostly is in the cache with it and always on the same page. Flows without a
+    /// place are as few as if all four lay anywhere.
     #[inline(always)]
     #[must_use]
     pub const fn bucket(&self, n: usize, buckets: u32) -> u32 {
-        let place = if n < 2 {
-            self.place
+        let hash = if n.is_multiple_of(2) {
+            self.place >> 32
         } else {
-            fold(self.digest, self.place)
+            self.place
         };
-        below(
-            if n.is_multiple_of(2) {
-                (place >> 32) as u32
-            } else {
-                place as u32
-            },
-            buckets,
-        )
+        let bucket = below(hash as u32, buckets);
+        if n < 2 {
+            return bucket;
+        }
+        // The last of an odd number has no neighbour.
+        if bucket ^ 1 < buckets {
+            bucket ^ 1
+        } else {
+            bucket
+        }
     }
 
     /// A number for choosing a server without a table: `server`'s score for this flow.

@@ -11,7 +11,7 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::addr::{Addr, Port, protocol};
 use lb_common::datapath::{Tables as _, Way};
-use lb_common::layout::{PORTS, REASONS_PER_CPU, ServerState, Sizes, globals, maps};
+use lb_common::layout::{Control, PORTS, REASONS_PER_CPU, ServerState, Sizes, globals, maps};
 use lb_common::memory::{Memory, NewServer, NewService};
 use lb_common::sched::Kind;
 use lb_common::service::Key;
@@ -317,7 +317,7 @@ fn write(object: &mut Ebpf, memory: &Memory) -> anyhow::Result<()> {
         .iter()
         .map(std::cell::Cell::get)
         .collect::<Vec<_>>();
-    fill::<_, 320>(object, maps::CONTROL, &[memory.control])?;
+    fill::<_, { size_of::<Control>() }>(object, maps::CONTROL, &[memory.control])?;
     fill::<_, 4>(object, maps::DISPLACEMENTS, &memory.displacements)?;
     fill::<_, 32>(object, maps::SLOTS, &memory.slots)?;
     fill::<_, 64>(object, maps::SERVICES, &memory.services)?;
