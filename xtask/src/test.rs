@@ -28,7 +28,7 @@ const STEPS: [(&str, &[&str]); 5] = [
         &["--workspace", "--no-deps", "--document-private-items"],
     ),
     ("build", &["--release"]),
-    ("test", &["--workspace"]),
+    ("test", &["--workspace", "--no-fail-fast"]),
 ];
 
 /// Runs `cargo xtask test`.

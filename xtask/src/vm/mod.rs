@@ -78,7 +78,13 @@ impl Vm {
             initramfs::add_copy(&mut archive, path)
                 .with_context(|| format!("cannot take {} into the machine", path.display()))?;
         }
-        Running::start(self.kernel.image(), &archive.finish(), self.limit)
+        let archive = archive.finish();
+        let start = || Running::start(self.kernel.image(), &archive, self.limit);
+        // Emulation on a busy machine loses a boot now and then, before anything of ours runs.
+        start().or_else(|error| {
+            eprintln!("{error:#}; once more");
+            start()
+        })
     }
 
     /// Boots, runs `script` with `/bin/sh` as root, and powers off.
