@@ -14,7 +14,7 @@ fn client(n: u32) -> Flow {
 
 #[test]
 fn the_design_number_of_flows_fits() {
-    const FLOWS: u32 = 50_000;
+    const FLOWS: u32 = 200_000;
     let sizes = Sizes {
         services: 2,
         servers: 32,
