@@ -55,6 +55,7 @@ reasons! {
     /// A transport protocol that no service can have.
     Protocol = 3, Pass, "protocol", "a transport protocol that services do not balance";
     /// No service has this address, protocol and port.
+    /// deviates: so has a flow whose service was deleted; ipvs drops its packets.
     NoService = 4, Pass, "no_service", "no service has this address, protocol and port";
     /// A frame for another host's Ethernet address, seen because the network floods it.
     OtherHost = 5, Pass, "other_host", "the frame is for another host";
@@ -62,10 +63,12 @@ reasons! {
     NoFlow = 6, Pass, "no_flow", "no connection is known and the packet does not open one";
     /// The source address cannot be a client's.
     Martian = 7, Drop, "martian", "the source address cannot be a client's";
-    /// TTL would reach 0. Not passed on: the virtual address is the director's own, and its
+    /// TTL would reach 0.
+    /// deviates: no ICMP answer yet. Not passed on either: the virtual address is the director's own, and its
     /// stack would answer for the server with a reset.
     TtlExceeded = 8, Drop, "ttl_exceeded", "the packet's TTL ends here";
     /// The service has no server that may take a new connection.
+    /// deviates: ipvs answers port unreachable.
     NoServer = 9, Drop, "no_server", "no server of the service may take a new connection";
     /// The connection's server was removed.
     ServerGone = 10, Drop, "server_gone", "the connection's server was removed";

@@ -10,7 +10,7 @@ use crate::wire::tcp_flags::SYN;
 /// Whether a packet begins a new connection on the ports of one that is over
 /// (net/netfilter/ipvs/ip_vs_core.c: `is_new_conn_expected`, conn_reuse_mode 1).
 ///
-/// The new connection is scheduled at once. ipvs drops the SYN when the old connection was
+/// deviates: the new connection is scheduled at once. ipvs drops the SYN when the old connection was
 /// known to netfilter, and the client waits a second.
 #[inline(always)]
 pub(super) fn may_reopen(packet: &Packet, word: Word) -> bool {

@@ -24,7 +24,8 @@
 //!
 //! An entry is free when its word is void or its deadline is past, whatever its digest. Each
 //! word leaves the table by exactly one atomic operation, and whoever made that one takes the
-//! flow from its server's counts: so counts are exact without locks.
+//! flow from its server's counts: so counts are exact without locks, but for an agent
+//! killed between the two: that its sweep corrects.
 //!
 //! The last store of an insertion is plain because it follows stores to memory that no cache
 //! has, and an atomic operation would wait for those: it would cost half as much again as all

@@ -16,7 +16,9 @@ impl Class {
     /// How many classes a flow's word can tell apart.
     pub const COUNT: u32 = 64;
 
-    /// A UDP flow of which one packet was seen. ipvs does not tell it from [`Class::UDP`]; here
+    /// A UDP flow of which one packet was seen.
+    ///
+    /// deviates: ipvs does not tell it from [`Class::UDP`]; here
     /// it may make room for another flow when the table is full, so that a flood of single
     /// datagrams cannot fill it.
     pub const UDP_FIRST: Self = Self(16);
