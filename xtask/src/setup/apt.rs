@@ -24,16 +24,22 @@ pub(super) fn update() -> Result<()> {
 
 /// Returns the first two numbers of the version of `package` that would be installed.
 pub(super) fn candidate(package: &str) -> Option<(u32, u32)> {
+    let version = policy(package, "Candidate: ")?;
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Returns a version of `package` from what `apt-cache policy` says of it.
+fn policy(package: &str, which: &str) -> Option<String> {
     let output = Command::new("apt-cache")
         .env("LC_ALL", "C")
         .args(["policy", package])
         .output();
     let output = String::from_utf8(output.ok()?.stdout).ok()?;
-    let version = output
+    let mut versions = output
         .lines()
-        .find_map(|line| line.trim().strip_prefix("Candidate: "))?;
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+        .filter_map(|line| line.trim().strip_prefix(which));
+    versions.next().map(str::to_owned)
 }
 
 /// Returns the command that installs `packages` without asking and without removing others.
@@ -42,7 +48,22 @@ pub(super) fn install(packages: &[&str]) -> Command {
     apt.env("DEBIAN_FRONTEND", "noninteractive")
         .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
         .args(packages);
+    if packages.contains(&QEMU[0])
+        && let Some(version) = policy(QEMU[0], "Candidate: ")
+        && policy(QEMU[1], "Installed: ").is_some_and(|here| differs(&here, &version))
+    {
+        apt.args(["--allow-downgrades", &format!("{}={version}", QEMU[1])]);
+    }
     apt
+}
+
+/// Two packages of one source that only go together in one version. The tools may be here from a
+/// newer release whose emulator this machine's package sources do not have; without a word about
+/// them apt-get would want to remove them.
+const QEMU: [&str; 2] = ["qemu-system-x86", "qemu-utils"];
+
+fn differs(installed: &str, wanted: &str) -> bool {
+    installed != "(none)" && installed != wanted
 }
 
 /// Runs `command`, having said so.
