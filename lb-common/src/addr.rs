@@ -37,6 +37,42 @@ impl Addr {
         self.0[0] == 0 && self.0[1] == 0 && self.0[2] == Self::MAPPED
     }
 
+    /// The IPv4 address as the word that lies in a packet; the last word of any other address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4_word(self) -> u32 {
+        self.0[3]
+    }
+
+    /// The address with these four words, as they lie in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        Self(words)
+    }
+
+    /// The address's leading bits, as many as `prefix` says of the 128-bit form (RFC 4291).
+    #[inline(always)]
+    #[must_use]
+    pub const fn network(self, prefix: u32) -> Self {
+        const fn part(word: u32, bits: u32) -> u32 {
+            if bits == 0 {
+                0
+            } else if bits >= 32 {
+                word
+            } else {
+                word & (u32::MAX << (32 - bits)).to_be()
+            }
+        }
+        let [a, b, c, d] = self.0;
+        Self([
+            part(a, prefix),
+            part(b, prefix.saturating_sub(32)),
+            part(c, prefix.saturating_sub(64)),
+            part(d, prefix.saturating_sub(96)),
+        ])
+    }
+
     /// The IPv4 address as a number in host order; the last word of any other address.
     #[inline(always)]
     #[must_use]
@@ -107,6 +143,12 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// User Datagram Protocol.
     pub const UDP: u8 = 17;
+    /// Stream Control Transmission Protocol.
+    pub const SCTP: u8 = 132;
+    /// Internet Control Message Protocol.
+    pub const ICMP: u8 = 1;
+    /// Internet Control Message Protocol for IPv6.
+    pub const ICMPV6: u8 = 58;
 }
 
 #[cfg(test)]

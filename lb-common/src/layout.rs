@@ -14,7 +14,7 @@ use crate::addr::Addr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The number of this layout.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Names of the maps, as the object has them.
 pub mod maps {
@@ -42,8 +42,22 @@ pub mod maps {
     pub const FLOWS: &str = "FLOWS";
     /// What flows are, [`super::ColdBucket`], by the same index.
     pub const FLOW_DETAILS: &str = "FLOW_DETAILS";
-    /// The Ethernet address of each interface, a word, by [`super::port_index`].
+    /// Interfaces, [`super::Interface`], by [`super::port_index`].
     pub const PORTS: &str = "PORTS";
+    /// Lookup tables of hashing schedulers, [`super::TableWord`].
+    pub const TABLES: &str = "TABLES";
+    /// Hints of addresses, `u64`, by [`super::Hint`].
+    pub const HINTS: &str = "HINTS";
+    /// Mark rules, [`super::MarkRule`], two lists of [`super::MARK_RULES`].
+    pub const RULES: &str = "RULES";
+    /// The ways back to clients of masqueraded services, a word, by [`super::BackWay`].
+    pub const BACK_WAYS: &str = "BACK_WAYS";
+    /// How many answers each CPU has given, a word, see [`super::Answers`].
+    pub const ANSWERS: &str = "ANSWERS";
+    /// What the program's functions hand to each other, one for each CPU. Not for the agent.
+    pub const SCRATCH: &str = "SCRATCH";
+    /// A ring buffer of packets for the agent, [`super::punt`].
+    pub const PUNTS: &str = "PUNTS";
 }
 
 /// Names of the object's constants, `u32` each, set at load: to the verifier they are numbers.
@@ -87,11 +101,11 @@ pub const fn traffic_index(cpu: u32, servers: u32, server: u32, reply: bool) -> 
 /// Counters of reasons that each CPU has, a whole number of cache lines.
 pub const REASONS_PER_CPU: u32 = 64;
 
-/// Where a CPU counts a reason.
+/// Where a CPU counts the reason with this number.
 #[inline(always)]
 #[must_use]
-pub const fn reason_index(cpu: u32, reason: crate::reason::Reason) -> u32 {
-    cpu * REASONS_PER_CPU + reason as u32
+pub const fn reason_index(cpu: u32, reason: u32) -> u32 {
+    cpu * REASONS_PER_CPU + reason % REASONS_PER_CPU
 }
 
 /// What every packet needs to know: one cache line, and the timeouts behind it.
@@ -106,15 +120,66 @@ pub struct Control {
     pub flow_seed: [u64; 2],
     /// The two directories of services. *agent*, only the one that does not count.
     pub directories: [Directory; 2],
-    /// Names the state that server ids are of; 0 before there is one. *agent*.
-    pub state: u64,
+    /// [`features`]: what lookups may find anything. *agent*: set before what it stands for,
+    /// cleared after.
+    pub features: u32,
+    /// [`settings`]. *agent*.
+    pub settings: u32,
     /// Timeouts in ticks by [`crate::state::Class`]. *agent*.
     pub timeouts: [u32; 64],
+    /// Names the state that server ids are of; 0 before there is one. *agent*.
+    pub state: u64,
     /// The kernel's jiffies a second, by which all deadlines are. *agent*, once in the life of the
     /// flow table.
     pub hz: u32,
+    /// Which list of mark rules counts, 0 or 1 in the low bit, and above it how many rules it
+    /// has. *agent*: this store switches lists.
+    pub rules: u32,
+    /// What a packet that the agent sends again begins its metadata with. *agent*, at start.
+    pub token: u64,
     /// Zero.
-    pub zero: [u32; 15],
+    pub zero: [u32; 10],
+}
+
+/// Bits of [`Control::features`]. Packets pay only for lookups that can find something.
+pub mod features {
+    /// There are services with port 0.
+    pub const ANY_PORT: u32 = 1;
+    /// There are services on port 21, whose data connections are theirs as well.
+    pub const FTP: u32 = 1 << 1;
+    /// There are mark rules and mark services.
+    pub const MARKS: u32 = 1 << 2;
+    /// There are, or were while flows of theirs live, masqueraded servers.
+    pub const MASQUERADE: u32 = 1 << 3;
+    /// There are tunnelled servers.
+    pub const TUNNEL: u32 = 1 << 4;
+    /// The agent takes part in some services' packets, see [`super::service_flags::HELPED`].
+    pub const HELPERS: u32 = 1 << 5;
+}
+
+/// Bits of [`Control::settings`], by the names of ipvs's sysctls.
+pub mod settings {
+    /// A new connection from the ports of one that is over is scheduled anew.
+    pub const CONN_REUSE_MODE: u32 = 1;
+    /// So is one from the ports of one that is in FIN_WAIT, if not masqueraded (mode bit 2).
+    pub const CONN_REUSE_FIN_WAIT: u32 = 1 << 1;
+    /// Packets of connections whose server is gone or quiesced (for new ones) are scheduled anew.
+    pub const EXPIRE_NODEST_CONN: u32 = 1 << 2;
+    /// Templates of quiesced servers do not count.
+    pub const EXPIRE_QUIESCENT_TEMPLATE: u32 = 1 << 3;
+    /// TCP connections are taken up in their middle.
+    pub const SLOPPY_TCP: u32 = 1 << 4;
+    /// SCTP associations are taken up in their middle.
+    pub const SLOPPY_SCTP: u32 = 1 << 5;
+    /// Tunnels honour DF and their paths' MTU.
+    pub const PMTU_DISC: u32 = 1 << 6;
+    /// ICMP errors about no known connection are scheduled as what they quote would be.
+    pub const SCHEDULE_ICMP: u32 = 1 << 7;
+    /// Servers are told when they send for connections that are not known.
+    pub const NAT_ICMP_SEND: u32 = 1 << 8;
+
+    /// What ipvs starts with.
+    pub const DEFAULT: u32 = CONN_REUSE_MODE | PMTU_DISC;
 }
 
 impl Default for Control {
@@ -153,8 +218,8 @@ pub struct DirectorySlot {
     pub zero: [u32; 2],
 }
 
-/// A service as the scheduler needs it. A record never changes while a slot names it: a change
-/// writes another record and stores its index in the slot.
+/// A service as new flows need it. A record never changes while a slot names it: a change
+/// writes another record and stores its index in the slot and in the [`ServiceState`].
 #[repr(C, align(64))]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -176,8 +241,51 @@ pub struct Service {
     pub weight_step: u32,
     /// Counts changes of the list; the low 16 bits are the turn's generation.
     pub generation: u32,
+    /// [`service_flags`].
+    pub flags: u32,
+    /// For sh, dh and mh, where its lookup table begins, counted in slots.
+    pub table: u32,
+    /// For sh, dh and mh, how many slots its lookup table has.
+    pub table_len: u32,
+    /// The virtual address; all zero for a mark service.
+    pub address: Addr,
+    /// The virtual port in host order; 0 for any, and for a mark service.
+    pub port: u32,
+    /// The mark of a mark service, else 0.
+    pub mark: u32,
+    /// Ticks that a template lives after its last connection began; 0 without persistence.
+    pub persistence: u32,
+    /// The part of a client's address that persistence looks at, as a prefix length of the
+    /// 128-bit form; [`Service::mask`] counts for IPv4.
+    pub prefix: u32,
+    /// For IPv4, the mask of client addresses as it lies in a packet; any bit pattern.
+    pub mask: u32,
     /// Zero.
-    pub zero: [u32; 7],
+    pub zero: [u32; 11],
+}
+
+/// Bits of [`Service::flags`].
+pub mod service_flags {
+    /// The first flag of `-b`: sh-fallback, mh-fallback.
+    pub const SCHED_1: u32 = 1;
+    /// The second flag of `-b`: sh-port, mh-port.
+    pub const SCHED_2: u32 = 1 << 1;
+    /// The third flag of `-b`.
+    pub const SCHED_3: u32 = 1 << 2;
+    /// One-packet scheduling.
+    pub const ONE_PACKET: u32 = 1 << 3;
+    /// The service was deleted; only its flows' packets are still its own.
+    pub const DELETED: u32 = 1 << 4;
+    /// Some of its servers have connection thresholds.
+    pub const THRESHOLDS: u32 = 1 << 5;
+    /// Some of its servers are masqueraded, and replies come back this way.
+    pub const MASQUERADE: u32 = 1 << 6;
+    /// The agent sees its packets first: FTP control connections, SIP calls.
+    pub const HELPED: u32 = 1 << 7;
+    /// Without a server, clients get a TCP reset, and for other protocols port unreachable.
+    pub const REFUSE_RESET: u32 = 1 << 8;
+    /// Without a server, packets are dropped without a word.
+    pub const REFUSE_SILENTLY: u32 = 1 << 9;
 }
 
 /// What a service remembers between packets.
@@ -188,8 +296,8 @@ pub struct ServiceState {
     pub turn: u64,
     /// Until this tick, plus 1, flows of the service may be untracked; 0 for none. *program*.
     pub untracked: u32,
-    /// Zero.
-    pub zero: u32,
+    /// Index of the service's record plus 1; 0 for none. *agent*.
+    pub record: u32,
 }
 
 /// A server in a service's list.
@@ -221,21 +329,50 @@ pub struct Server {
     pub service: u32,
     /// Its address. *agent*, likewise.
     pub addr: Addr,
-    /// Its port in host order. *agent*, likewise.
+    /// Its port in host order; 0 for the packet's own. *agent*, likewise.
     pub port: u32,
+    /// For GUE, the UDP port in host order. *agent*.
+    pub tunnel_port: u32,
+    /// Upper connection threshold; 0 for none. *agent*.
+    pub upper: u32,
+    /// Lower connection threshold; never 0 when there is an upper one. *agent*.
+    pub lower: u32,
+    /// For tunnels, the outer source address, of the family of [`Server::addr`]. *agent*, only
+    /// while there is no way.
+    pub source: Addr,
     /// Zero.
-    pub zero: [u32; 3],
+    pub zero: [u32; 12],
 }
 
 /// Bits of [`Server::flags`].
 pub mod server_flags {
     /// The server is in its service's list; without it, its flows' packets are dropped.
     pub const AVAILABLE: u32 = 1;
+    /// The server's weight is 0: new connections only by templates.
+    pub const QUIESCED: u32 = 1 << 1;
+    /// Forwarding: [`METHOD`] of the flags is one of the following.
+    pub const METHOD: u32 = 0xf0;
+    /// Direct routing.
+    pub const ROUTE: u32 = 0;
+    /// Address translation.
+    pub const MASQUERADE: u32 = 1 << 4;
+    /// IP in IP.
+    pub const IPIP: u32 = 2 << 4;
+    /// Generic routing encapsulation.
+    pub const GRE: u32 = 3 << 4;
+    /// Generic UDP encapsulation.
+    pub const GUE: u32 = 4 << 4;
+    /// To the director itself.
+    pub const LOCAL: u32 = 5 << 4;
+    /// The outer header of GRE or GUE carries a checksum.
+    pub const CHECKSUM: u32 = 1 << 8;
 }
 
 /// What is counted of a server across CPUs.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct ServerState {
     /// Connections scheduled to it, ever. *both*.
     pub connections: u64,
@@ -243,6 +380,11 @@ pub struct ServerState {
     pub active: u32,
     /// Other flows. *both*.
     pub inactive: u32,
+    /// Persistence templates. *both*.
+    pub persistent: u32,
+    /// 1 while it has more connections than its thresholds allow, see
+    /// [`crate::sched::threshold`]. *program*.
+    pub overloaded: u32,
 }
 
 /// Packets and bytes of one server, in one direction, on one CPU.
@@ -289,10 +431,187 @@ pub struct FlowDetails {
     pub ports: u32,
     /// The service's id.
     pub service: u32,
-    /// IP protocol number.
+    /// IP protocol number, and in the second byte [`crate::flow::Role`].
     pub protocol: u32,
+    /// Of a reply: where in [`maps::BACK_WAYS`] the way to the client is, plus 1; 0 for none.
+    /// Of others zero. *program*.
+    pub back: u32,
+}
+
+/// An interface that carries the program. *agent*.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Interface {
+    /// Its Ethernet address, as [`crate::wire::MacAddr::word`].
+    pub mac: u64,
+    /// Its index.
+    pub ifindex: u32,
+    /// Its IPv4 address as it lies in a packet; 0 for none.
+    pub v4: u32,
+    /// Its IPv6 address, not link-local; all zero for none.
+    pub v6: Addr,
+}
+
+/// Four slots of lookup tables: each the place in the service's list plus 1, 0 for empty.
+///
+/// *agent*, before a record names the table.
+pub type TableWord = [u16; 4];
+
+/// Which of the hints: each is a set of addresses that may contain more, as a bitmap of
+/// [`HINT_BITS`] by [`hint_bit`]. *agent*, whole words.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// Virtual addresses.
+    Virtual = 0,
+    /// Addresses of masqueraded servers.
+    Masqueraded = 1,
+    /// Addresses of tunnelled servers.
+    Tunnelled = 2,
+}
+
+/// Bits of one hint.
+pub const HINT_BITS: u32 = 1 << 18;
+
+/// Words of all hints.
+pub const HINT_WORDS: u32 = 3 * HINT_BITS / 64;
+
+/// Where a hint has an address: the word's index and the bit in it.
+#[inline(always)]
+#[must_use]
+pub const fn hint_bit(hint: Hint, address: Addr) -> (u32, u32) {
+    let [a, b, c, d] = address.words();
+    let low = c as u64 | (d as u64) << 32;
+    let high = a as u64 | (b as u64) << 32;
+    let hash = crate::hash::finish(crate::hash::fold(low, high)) as u32;
+    let bit = hash % HINT_BITS;
+    (hint as u32 * (HINT_BITS / 64) + bit / 64, bit % 64)
+}
+
+/// Rules in each of the two lists of mark rules.
+pub const MARK_RULES: u32 = 256;
+
+/// Which packets get a mark; the first rule that matches counts. *agent*, only in the list that
+/// does not count.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct MarkRule {
+    /// The source network, IPv4 in its mapped form; bits behind the prefix are zero.
+    pub source: Addr,
+    /// The destination network, likewise.
+    pub destination: Addr,
+    /// The source's prefix length in the 128-bit form: 96 and more for IPv4.
+    pub source_prefix: u32,
+    /// The destination's.
+    pub destination_prefix: u32,
+    /// IP protocol number; 0 for any.
+    pub protocol: u32,
+    /// First destination port in host order, and in the upper half the last.
+    pub ports: u32,
+    /// Index of the ingress interface; 0 for any.
+    pub ifindex: u32,
+    /// The mark, not 0.
+    pub mark: u32,
+    /// 4 or 6.
+    pub family: u32,
     /// Zero.
     pub zero: u32,
+}
+
+/// Ways back to clients that can be remembered at once.
+pub const BACK_WAYS: u32 = 1 << 14;
+
+/// How frames get back to a client: the next hop's Ethernet address in the low 48 bits, and above
+/// it [`port_index`] of the egress interface plus 1. 0 for none. *program*, by compare-and-swap.
+pub type BackWay = u64;
+
+/// How many answers (ICMP errors, resets) one CPU has given in a tick: the tick in the upper half
+/// of its word, the number in the lower. *program*.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answers {
+    tick: u32,
+    count: u32,
+}
+
+impl Answers {
+    /// Most answers of one CPU in a tick.
+    pub const A_TICK: u32 = 1000;
+
+    /// The number in a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self {
+            tick: (bits >> 32) as u32,
+            count: bits as u32,
+        }
+    }
+
+    /// The number as a word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        (self.tick as u64) << 32 | self.count as u64
+    }
+
+    /// One answer more, if it may be given.
+    #[inline(always)]
+    #[must_use]
+    pub const fn another(self, now: crate::time::Tick) -> Option<Self> {
+        let tick = now.bits();
+        let given = if self.tick == tick { self.count } else { 0 };
+        if given >= Self::A_TICK {
+            return None;
+        }
+        Some(Self {
+            tick,
+            count: given + 1,
+        })
+    }
+}
+
+/// What the program hands to the agent: an entry of [`maps::PUNTS`] is [`punt::Header`] and the
+/// packet's first bytes.
+pub mod punt {
+    use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+    /// Most bytes of a packet in an entry.
+    pub const BYTES: usize = 2048;
+
+    /// Bytes of the ring buffer.
+    pub const RING: u32 = 1 << 19;
+
+    /// Why the agent gets a packet.
+    #[repr(u32)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Why {
+        /// A fragment that came before the first one of its packet.
+        EarlyFragment = 1,
+        /// A path to a tunnelled server has a smaller MTU.
+        TunnelError = 2,
+        /// A packet of a service with a helper, from the client.
+        FromClient = 3,
+        /// A packet of a service with a helper, from the server.
+        FromServer = 4,
+    }
+
+    /// What stands before the packet.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+    pub struct Header {
+        /// [`Why`].
+        pub why: u32,
+        /// The ingress interface.
+        pub ifindex: u32,
+        /// The packet's length.
+        pub len: u32,
+        /// The service's id, or the server's for [`Why::FromServer`].
+        pub id: u32,
+    }
 }
 
 /// The sizes that maps are made with; the agent chooses them at load.
@@ -310,8 +629,8 @@ pub struct Sizes {
 impl Sizes {
     /// What an agent uses that is told nothing else.
     pub const DEFAULT: Self = Self {
-        services: 16_384,
-        servers: 131_072,
+        services: 16_000,
+        servers: 100_352,
         flows: 1_000_000,
     };
 
@@ -327,10 +646,16 @@ impl Sizes {
         self.services.div_ceil(4)
     }
 
-    /// Service records: one for each service and as many as may await their grace period.
+    /// Service records: one for each service, and more that may await their grace period.
     #[must_use]
     pub const fn records(self) -> u32 {
-        self.services * 2
+        self.services + self.services / 4 + 64
+    }
+
+    /// Words of lookup tables: 32 tables of mh, or 500 of sh.
+    #[must_use]
+    pub const fn table_words(self) -> u32 {
+        1 << 15
     }
 
     /// Members: each list is rounded up to a power of two and may exist twice for a moment.
@@ -369,7 +694,13 @@ impl Sizes {
             + of::<Traffic>(2 * self.servers) * cpus as u64
             + of::<HotBucket>(self.buckets())
             + of::<ColdBucket>(self.buckets())
-            + of::<u64>(PORTS)
+            + of::<Interface>(PORTS)
+            + of::<TableWord>(self.table_words())
+            + of::<u64>(HINT_WORDS)
+            + of::<MarkRule>(2 * MARK_RULES)
+            + of::<BackWay>(BACK_WAYS)
+            + of::<u64>(1) * cpus as u64
+            + punt::RING as u64
             + of::<u64>(REASONS_PER_CPU) * cpus as u64
     }
 }
@@ -377,10 +708,11 @@ impl Sizes {
 const _: () = assert!(size_of::<Control>() == 384 && size_of::<Directory>() == 16);
 const _: () = assert!(size_of::<DirectorySlot>() == 32);
 const _: () = assert!(crate::reason::Reason::COUNT <= REASONS_PER_CPU);
-const _: () = assert!(size_of::<Service>() == 64);
+const _: () = assert!(size_of::<Service>() == 128);
 const _: () = assert!(size_of::<ServiceState>() == 16);
-const _: () = assert!(size_of::<Server>() == 64);
-const _: () = assert!(size_of::<ServerState>() == 16);
+const _: () = assert!(size_of::<Server>() == 128);
+const _: () = assert!(size_of::<ServerState>() == 24);
+const _: () = assert!(size_of::<Interface>() == 32 && size_of::<MarkRule>() == 64);
 const _: () = assert!(size_of::<HotBucket>() == 64);
 const _: () = assert!(size_of::<FlowDetails>() == 48);
 

@@ -5,12 +5,14 @@
 //! compare everything they leave behind.
 
 use crate::addr::Addr;
-use crate::datapath::{Tables, Way};
-use crate::flow::{self, Buckets, Counts, Place, Tuple, Word};
+use crate::datapath::stages::parse;
+use crate::datapath::{Packet, Stages, Tables, Tunnel, Way};
+use crate::flow::{self, About, Buckets, Counts, Place, Tuple, Word};
 use crate::layout::{
-    ColdBucket, Control, Directory, DirectorySlot, FlowDetails, HotBucket, LAYOUT, Member,
-    REASONS_PER_CPU, Server, ServerState, Service, ServiceState, Sizes, Traffic, WAYS, port_index,
-    server_flags, traffic_index,
+    Answers, BACK_WAYS, BackWay, ColdBucket, Control, Directory, DirectorySlot, FlowDetails,
+    HINT_WORDS, Hint, HotBucket, Interface, LAYOUT, MARK_RULES, MarkRule, Member, REASONS_PER_CPU,
+    Server, ServerState, Service, ServiceState, Sizes, TableWord, Traffic, WAYS, hint_bit,
+    port_index, punt, server_flags, settings, traffic_index,
 };
 use crate::reason::Reason;
 use crate::repeat::{Body, Repeat};
@@ -18,8 +20,8 @@ use crate::sched::{Kind, Turn, Weights};
 use crate::service::{Key, directory};
 use crate::state::Class;
 use crate::time::{Clock, Tick};
-use crate::wire::MacAddr;
-use std::cell::Cell;
+use crate::wire::{Frame, MacAddr};
+use std::cell::{Cell, RefCell};
 
 /// The maps' arrays. Fields have the names of the maps.
 #[derive(Debug)]
@@ -37,7 +39,20 @@ pub struct Memory {
     pub reasons: Vec<Cell<u64>>,
     pub flows: Vec<Cell<HotBucket>>,
     pub flow_details: Vec<Cell<ColdBucket>>,
-    pub ports: Vec<u64>,
+    pub ports: Vec<Interface>,
+    pub tables: Vec<TableWord>,
+    pub hints: Vec<u64>,
+    pub rules: Vec<MarkRule>,
+    pub back_ways: Vec<Cell<BackWay>>,
+    pub answers: Vec<Cell<u64>>,
+    /// What was handed to the agent.
+    pub punts: RefCell<Vec<(punt::Why, u32)>>,
+    /// What the kernel's routing says of every client.
+    pub route: Option<BackWay>,
+    /// The packet is one that the agent sends again.
+    pub resent: bool,
+    /// The state of the random numbers.
+    pub random: Cell<u32>,
     /// The time.
     pub now: Tick,
     /// The interface that packets come in by.
@@ -75,6 +90,7 @@ impl Memory {
         let clock = Clock::new(250);
         let mut control = Control {
             layout: LAYOUT,
+            settings: settings::DEFAULT,
             flow_seed: [0x5eed_0001_0203_0405, 0x5eed_0607_0809_0a0b],
             ..Control::default()
         };
@@ -100,6 +116,15 @@ impl Memory {
             flows: zeroed(sizes.buckets()),
             flow_details: zeroed(sizes.buckets()),
             ports: zeroed(crate::layout::PORTS),
+            tables: zeroed(sizes.table_words()),
+            hints: zeroed(HINT_WORDS),
+            rules: zeroed(2 * MARK_RULES),
+            back_ways: zeroed(BACK_WAYS),
+            answers: zeroed(1),
+            punts: RefCell::default(),
+            route: None,
+            resent: false,
+            random: Cell::new(1),
             now: Tick::new(1000),
             ingress: 1,
             sizes,
@@ -126,8 +151,15 @@ impl Memory {
                 weight_max: weights.max,
                 weight_step: weights.step,
                 generation: 1,
+                address: new.key.addr(),
+                port: new.key.port().number().into(),
+                prefix: 128,
+                mask: u32::MAX,
                 ..Service::default()
             };
+            update(&self.service_states[id], |state| {
+                state.record = id as u32 + 1;
+            });
             for new in &new.servers {
                 self.members[first as usize] = Member {
                     server,
@@ -165,7 +197,11 @@ impl Memory {
     #[must_use]
     pub fn with_ingress(mut self, ifindex: u32, mac: MacAddr) -> Self {
         self.ingress = ifindex;
-        self.ports[port_index(ifindex) as usize] = mac.word();
+        self.ports[port_index(ifindex) as usize] = Interface {
+            mac: mac.word(),
+            ifindex,
+            ..Interface::default()
+        };
         self
     }
 
@@ -247,17 +283,36 @@ impl Buckets for Memory {
         self.flows.get(index as usize)
     }
 
-    fn describe(&self, place: Place, tuple: &Tuple, service: u32) {
+    fn describe(&self, place: Place, tuple: &Tuple, about: About) {
         update(&self.flow_details[place.bucket as usize], |bucket| {
             bucket.entries[place.way as usize] = FlowDetails {
                 client: tuple.client,
                 address: tuple.address,
                 ports: tuple.ports,
-                service,
-                protocol: tuple.protocol.into(),
-                zero: 0,
+                service: about.service,
+                protocol: tuple.protocol_and_role(),
+                back: about.back,
             };
         });
+    }
+
+    fn details(&self, place: Place) -> Option<FlowDetails> {
+        let bucket = self.flow_details.get(place.bucket as usize)?;
+        Some(bucket.get().entries[place.way as usize])
+    }
+
+    fn set_back(&self, place: Place, back: u32) {
+        update(&self.flow_details[place.bucket as usize], |bucket| {
+            bucket.entries[place.way as usize].back = back;
+        });
+    }
+}
+
+impl Stages for Memory {
+    type Parsed = Packet;
+
+    fn parse<F: Frame>(&self, frame: &mut F) -> Result<Packet, u32> {
+        parse(frame).map_err(|reason| reason as u32)
     }
 }
 
@@ -336,14 +391,15 @@ impl Tables for Memory {
                 state.connections += u64::from(counts.connections);
                 state.active = state.active.wrapping_add_signed(counts.active);
                 state.inactive = state.inactive.wrapping_add_signed(counts.inactive);
+                state.persistent = state.persistent.wrapping_add_signed(counts.persistent);
             });
         }
     }
 
-    fn count_packet(&self, server: u32, bytes: u32) {
+    fn count_packet(&self, server: u32, bytes: u32, reply: bool) {
         if let Some(cell) = self
             .traffic
-            .get(traffic_index(0, self.sizes.servers, server, false) as usize)
+            .get(traffic_index(0, self.sizes.servers, server, reply) as usize)
         {
             update(cell, |traffic| {
                 traffic.packets += 1;
@@ -361,6 +417,116 @@ impl Tables for Memory {
     }
 
     fn ingress_mac(&self) -> MacAddr {
-        MacAddr::from_word(self.ports[port_index(self.ingress) as usize])
+        MacAddr::from_word(self.ports[port_index(self.ingress) as usize].mac)
+    }
+
+    fn egress(&self, port: u32) -> Option<(u32, MacAddr)> {
+        let interface = self.interface(port)?;
+        Some((interface.ifindex, MacAddr::from_word(interface.mac)))
+    }
+
+    fn interface(&self, port: u32) -> Option<Interface> {
+        self.ports.get(port as usize).copied()
+    }
+
+    fn random(&self) -> u32 {
+        let hash = crate::hash::finish(u64::from(self.random.get()));
+        self.random.set(hash as u32);
+        hash as u32
+    }
+
+    fn features(&self) -> u32 {
+        self.control.features
+    }
+
+    fn settings(&self) -> u32 {
+        self.control.settings
+    }
+
+    fn rules(&self) -> u32 {
+        self.control.rules >> 1
+    }
+
+    fn rule(&self, index: u32) -> Option<MarkRule> {
+        let base = (self.control.rules & 1) * MARK_RULES;
+        self.rules.get((base + index) as usize).copied()
+    }
+
+    fn hint(&self, hint: Hint, address: Addr) -> bool {
+        let (word, bit) = hint_bit(hint, address);
+        self.hints[word as usize] >> bit & 1 != 0
+    }
+
+    fn record(&self, service: u32) -> Option<u32> {
+        let state = self.service_states.get(service as usize)?.get();
+        state.record.checked_sub(1)
+    }
+
+    fn table_slot(&self, index: u32) -> Option<u16> {
+        let word = self.tables.get(index as usize / 4)?;
+        Some(word[index as usize % 4])
+    }
+
+    fn server_end(&self, server: u32) -> Option<(Addr, u16)> {
+        let server = self.servers.get(server as usize)?;
+        Some((server.addr, server.port as u16))
+    }
+
+    fn server_service(&self, server: u32) -> Option<u32> {
+        Some(self.servers.get(server as usize)?.service)
+    }
+
+    fn tunnel(&self, server: u32) -> Option<Tunnel> {
+        let server = self.servers.get(server as usize)?;
+        Some(Tunnel {
+            destination: server.addr,
+            source: server.source,
+            port: server.tunnel_port as u16,
+        })
+    }
+
+    fn thresholds(&self, server: u32) -> Option<(u32, u32)> {
+        let server = self.servers.get(server as usize)?;
+        Some((server.upper, server.lower))
+    }
+
+    fn server_state(&self, server: u32) -> Option<ServerState> {
+        Some(self.server_states.get(server as usize)?.get())
+    }
+
+    fn set_overloaded(&self, server: u32, overloaded: bool) {
+        if let Some(cell) = self.server_states.get(server as usize) {
+            update(cell, |state| state.overloaded = overloaded.into());
+        }
+    }
+
+    fn route(&self, _: Addr, _: Addr, _: u16) -> Option<BackWay> {
+        self.route
+    }
+
+    fn back_way(&self, index: u32) -> BackWay {
+        self.back_ways.get(index as usize).map_or(0, Cell::get)
+    }
+
+    fn set_back_way(&self, index: u32, way: BackWay) -> bool {
+        let place = self.back_ways.get(index as usize);
+        let place = place.filter(|place| place.get() == 0);
+        place.inspect(|place| place.set(way)).is_some()
+    }
+
+    fn may_answer(&self, now: Tick) -> bool {
+        let seen = Answers::from_bits(self.answers[0].get());
+        let next = seen.another(now);
+        self.answers[0].set(next.unwrap_or(seen).bits());
+        next.is_some()
+    }
+
+    fn punt(&self, why: punt::Why, id: u32) -> bool {
+        self.punts.borrow_mut().push((why, id));
+        true
+    }
+
+    fn is_resent(&self) -> bool {
+        self.resent
     }
 }

@@ -55,7 +55,6 @@ reasons! {
     /// A transport protocol that no service can have.
     Protocol = 3, Pass, "protocol", "a transport protocol that services do not balance";
     /// No service has this address, protocol and port.
-    /// deviates: so has a flow whose service was deleted; ipvs drops its packets.
     NoService = 4, Pass, "no_service", "no service has this address, protocol and port";
     /// A frame for another host's Ethernet address, seen because the network floods it.
     OtherHost = 5, Pass, "other_host", "the frame is for another host";
@@ -63,12 +62,10 @@ reasons! {
     NoFlow = 6, Pass, "no_flow", "no connection is known and the packet does not open one";
     /// The source address cannot be a client's.
     Martian = 7, Drop, "martian", "the source address cannot be a client's";
-    /// TTL would reach 0.
-    /// deviates: no ICMP answer yet. Not passed on either: the virtual address is the director's own, and its
-    /// stack would answer for the server with a reset.
+    /// TTL would reach 0. Not passed on: the virtual address is the director's own, and its stack
+    /// would answer for the server with a reset.
     TtlExceeded = 8, Drop, "ttl_exceeded", "the packet's TTL ends here";
-    /// The service has no server that may take a new connection.
-    /// deviates: ipvs answers port unreachable.
+    /// The service has no server that may take a new connection: port unreachable.
     NoServer = 9, Drop, "no_server", "no server of the service may take a new connection";
     /// The connection's server was removed.
     ServerGone = 10, Drop, "server_gone", "the connection's server was removed";
@@ -80,11 +77,69 @@ reasons! {
     Untracked = 13, Pass, "untracked", "the flow table had no room; the packet went by hash";
     /// Not an outcome but an event: a half-open or closing flow made room for a new one.
     Evicted = 14, Pass, "evicted", "a half-open or closing connection made room for a new one";
+    /// The packet is longer than its way allows, and must not be fragmented.
+    TooBig = 15, Drop, "too_big", "the packet is longer than the way to its server allows";
+    /// A fragment of which the first one was not seen yet.
+    EarlyFragment = 16, Drop, "early_fragment", "a fragment came before the first one of its packet";
+    /// An ICMP error about no known connection.
+    NoQuotedFlow = 17, Pass, "no_quoted_flow", "an ICMP error quotes a packet of no known connection";
+    /// The agent has it now, and sends it on.
+    Helped = 18, Drop, "helped", "the agent's helper took the packet and sends it on";
+    /// The agent should have got it, and has no room.
+    HelperBusy = 19, Drop, "helper_busy", "the agent's helper has no room for the packet";
+    /// A header cannot be added or taken, for want of room in the buffer.
+    NoHeadroom = 20, Drop, "no_headroom", "the driver's buffer has no room for another header";
+    /// Not an outcome but an event: an ICMP error or reset went back to the sender.
+    Answered = 21, Drop, "answered", "an ICMP error or reset went back to the sender";
+    /// Not an outcome but an event: an answer was due, and too many had been given.
+    AnswersLimited = 22, Drop, "answers_limited", "an answer was due, and too many had been given";
+    /// Not an outcome but an event: the host's stack routes a translated reply.
+    RoutedByHost = 23, Pass, "routed_by_host", "the host's stack routes a translated packet";
+    /// The service has no server, and answers with a reset.
+    NoServerReset = 24, Drop, "no_server_reset", "no server of the service may take a new connection; it resets";
+    /// The service has no server, and does not answer.
+    NoServerSilent = 25, Drop, "no_server_silent", "no server of the service may take a new connection; it is silent";
 }
 
 impl Reason {
+    /// The reason with this number; [`Reason::Inconsistent`] for a number that no reason has.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        // As long as a power of two, so that a mask is all the check that an index needs.
+        const TABLE: [Reason; 64] = {
+            let mut table = [Reason::Inconsistent; 64];
+            let mut i = 0;
+            while i < Reason::ALL.len() {
+                table[i] = Reason::ALL[i];
+                i += 1;
+            }
+            table
+        };
+        TABLE[number as usize & 63]
+    }
+
     /// How many reasons there are.
     pub const COUNT: u32 = Self::ALL.len() as u32;
+
+    /// The reasons that senders are told, as bits by number.
+    pub const ANSWERED: u64 = 1 << Self::TtlExceeded as u32
+        | 1 << Self::NoServer as u32
+        | 1 << Self::NoServerReset as u32
+        | 1 << Self::TooBig as u32;
+
+    /// What becomes of packets, as a mask of the reasons for which they are dropped, by number.
+    pub const DROPPED: u64 = {
+        let mut mask = 0;
+        let mut i = 0;
+        while i < Self::ALL.len() {
+            if matches!(Self::ALL[i].action(), Action::Drop) {
+                mask |= 1 << i;
+            }
+            i += 1;
+        }
+        mask
+    };
 }
 
 #[cfg(test)]

@@ -12,6 +12,13 @@ pub trait Body {
 
 /// Whoever owns loops: `for` on the host, `bpf_loop` in the kernel.
 pub trait Repeat {
+    /// Zero. In the kernel the verifier takes it for any number below 256: a number that it is
+    /// mixed into by exclusive or is unknown afterwards, and what follows is walked once, and not
+    /// once for every value that a way to it can give.
+    fn blur(&self) -> u8 {
+        0
+    }
+
     /// Runs `body` at most `turns` times.
     fn repeat<B: Body>(&self, turns: u32, body: &mut B);
 }

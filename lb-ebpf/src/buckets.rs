@@ -4,8 +4,8 @@
 use crate::atomic::{Shared, field};
 use crate::maps;
 use crate::tables::Maps;
-use lb_common::flow::{Bucket, Buckets, Place, Tuple, Word};
-use lb_common::layout::{HotBucket, WAYS};
+use lb_common::flow::{About, Bucket, Buckets, Place, Tuple, Word};
+use lb_common::layout::{FlowDetails, HotBucket, WAYS};
 
 /// A bucket of flows in map memory.
 pub(crate) struct HotBucketPtr(*mut HotBucket);
@@ -61,7 +61,7 @@ impl Buckets for Maps<'_> {
     }
 
     #[inline(always)]
-    fn describe(&self, place: Place, tuple: &Tuple, service: u32) {
+    fn describe(&self, place: Place, tuple: &Tuple, about: About) {
         let Some(bucket) = maps::flow_details(place.bucket) else {
             return;
         };
@@ -69,7 +69,29 @@ impl Buckets for Maps<'_> {
         field!(bucket, entries[way].client).set(tuple.client);
         field!(bucket, entries[way].address).set(tuple.address);
         field!(bucket, entries[way].ports).set(tuple.ports);
-        field!(bucket, entries[way].service).set(service);
-        field!(bucket, entries[way].protocol).set(tuple.protocol.into());
+        field!(bucket, entries[way].service).set(about.service);
+        field!(bucket, entries[way].protocol).set(tuple.protocol_and_role());
+        field!(bucket, entries[way].back).set(about.back);
+    }
+
+    #[inline(always)]
+    fn details(&self, place: Place) -> Option<FlowDetails> {
+        let bucket = maps::flow_details(place.bucket)?;
+        let way = place.way as usize & (WAYS - 1);
+        Some(FlowDetails {
+            client: field!(bucket, entries[way].client).get(),
+            address: field!(bucket, entries[way].address).get(),
+            ports: field!(bucket, entries[way].ports).get(),
+            service: field!(bucket, entries[way].service).get(),
+            protocol: field!(bucket, entries[way].protocol).get(),
+            back: field!(bucket, entries[way].back).get(),
+        })
+    }
+
+    #[inline(always)]
+    fn set_back(&self, place: Place, back: u32) {
+        if let Some(bucket) = maps::flow_details(place.bucket) {
+            field!(bucket, entries[place.way as usize & (WAYS - 1)].back).set(back);
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! The XDP context as a [`Frame`].
 #![expect(unsafe_code, reason = "packet bytes are raw pointers")]
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    programs::XdpContext,
+};
 use lb_common::wire::Frame;
 
 /// A packet in an XDP program.
@@ -14,6 +17,12 @@ impl Frame for Xdp<'_> {
     }
 
     #[inline(always)]
+    fn total(&self) -> usize {
+        // SAFETY: the helper reads the program's own context.
+        unsafe { bpf_xdp_get_buff_len(self.0.ctx) as usize }
+    }
+
+    #[inline(always)]
     fn window<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
         let start = self.0.data() + offset;
         if start + N > self.0.data_end() {
@@ -22,5 +31,37 @@ impl Frame for Xdp<'_> {
         // SAFETY: [start, start + N) lies within the packet, just checked on the very pointer
         // that is used (the verifier checks it again); `&mut self` makes the window the only one.
         Some(unsafe { &mut *(start as *mut [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn grow(&mut self, bytes: usize) -> Option<()> {
+        self.move_head(-i32::try_from(bytes).ok()?)
+    }
+
+    #[inline(always)]
+    fn shrink(&mut self, bytes: usize) -> Option<()> {
+        self.move_head(i32::try_from(bytes).ok()?)
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, len: usize) -> Option<()> {
+        let delta = i32::try_from(self.total()).ok()? - i32::try_from(len).ok()?;
+        if delta < 0 {
+            return None;
+        }
+        // SAFETY: as in `move_head`; the helper checks that the frame stays longer than a header.
+        let refused = unsafe { bpf_xdp_adjust_tail(self.0.ctx, -delta) };
+        (refused == 0).then_some(())
+    }
+}
+
+impl Xdp<'_> {
+    /// Moves the frame's head by `delta` bytes: ahead when it is positive.
+    #[inline(always)]
+    fn move_head(&mut self, delta: i32) -> Option<()> {
+        // SAFETY: the context is the program's own; the helper checks `delta` against the buffer.
+        // `&mut self` ends every window before, and the next one reads the pointers anew.
+        let refused = unsafe { bpf_xdp_adjust_head(self.0.ctx, delta) };
+        (refused == 0).then_some(())
     }
 }

@@ -4,13 +4,19 @@
 
 use crate::atomic::Shared;
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE, btf_maps::Array, helpers::bpf_get_smp_processor_id, macros::btf_map,
+    bindings::BPF_F_MMAPABLE,
+    btf_maps::{Array, RingBuf},
+    helpers::{bpf_get_smp_processor_id, bpf_xdp_load_bytes},
+    macros::btf_map,
+    programs::XdpContext,
 };
+use lb_common::datapath::Packet;
+use lb_common::flow::Tuple;
 use lb_common::layout::{
-    ColdBucket, Control, DirectorySlot, HotBucket, Member, PORTS as PORT_COUNT, Server,
-    ServerState, Service, ServiceState, Traffic, reason_index, traffic_index,
+    BACK_WAYS as BACK_WAY_COUNT, BackWay, ColdBucket, Control, DirectorySlot, HINT_WORDS,
+    HotBucket, Interface, MARK_RULES, MarkRule, Member, PORTS as PORT_COUNT, Server, ServerState,
+    Service, ServiceState, TableWord, Traffic, punt, reason_index, traffic_index,
 };
-use lb_common::reason::Reason;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
@@ -61,7 +67,21 @@ static FLOWS: SharedArray<HotBucket> = Array::new();
 #[btf_map]
 static FLOW_DETAILS: SharedArray<ColdBucket> = Array::new();
 #[btf_map]
-static PORTS: Array<u64, { PORT_COUNT as usize }, MMAPABLE> = Array::new();
+static PORTS: Array<Interface, { PORT_COUNT as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+static TABLES: SharedArray<TableWord> = Array::new();
+#[btf_map]
+static HINTS: Array<u64, { HINT_WORDS as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+static RULES: Array<MarkRule, { 2 * MARK_RULES as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+static BACK_WAYS: Array<BackWay, { BACK_WAY_COUNT as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+static ANSWERS: SharedArray<u64> = Array::new();
+#[btf_map]
+static SCRATCH: Array<Scratch, 1> = Array::new();
+#[btf_map]
+static PUNTS: RingBuf<Punt, { punt::RING as usize }> = RingBuf::new();
 #[btf_map]
 static TRAFFIC: SharedArray<Traffic> = Array::new();
 #[btf_map]
@@ -99,8 +119,18 @@ lookup! {
     flows: FLOWS -> HotBucket;
     /// What the flows of a bucket are.
     flow_details: FLOW_DETAILS -> ColdBucket;
-    /// An interface's Ethernet address.
-    port: PORTS -> u64;
+    /// An interface.
+    port: PORTS -> Interface;
+    /// Four slots of lookup tables.
+    table_word: TABLES -> TableWord;
+    /// A word of the hints.
+    hint_word: HINTS -> u64;
+    /// A mark rule.
+    rule: RULES -> MarkRule;
+    /// A way back to clients.
+    back_way: BACK_WAYS -> BackWay;
+    /// How many answers a CPU gave.
+    answers_at: ANSWERS -> u64;
     /// A server's packets and bytes in one direction, on one CPU.
     traffic_at: TRAFFIC -> Traffic;
     /// How often a reason was met, on one CPU.
@@ -113,15 +143,67 @@ fn cpu() -> u32 {
     unsafe { bpf_get_smp_processor_id() }
 }
 
-/// This CPU's count of a server's traffic from clients.
+/// This CPU's count of a server's traffic, from clients or back to them.
 #[inline(always)]
-pub(crate) fn traffic(server: u32) -> Option<*mut Traffic> {
-    traffic_at(traffic_index(cpu(), SERVER_COUNT.get(), server, false))
+pub(crate) fn traffic(server: u32, reply: bool) -> Option<*mut Traffic> {
+    traffic_at(traffic_index(cpu(), SERVER_COUNT.get(), server, reply))
 }
 
-/// Counts a reason on this CPU.
+/// How many answers this CPU gave.
 #[inline(always)]
-pub(crate) fn count_reason(reason: Reason) {
+pub(crate) fn answers() -> Option<*mut u64> {
+    answers_at(cpu())
+}
+
+/// What the functions of a program hand to each other besides numbers: one for each CPU, for XDP
+/// does not nest.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// The packet in hand.
+    pub(crate) packet: Packet,
+    /// A tuple besides the packet's.
+    pub(crate) tuple: Tuple,
+}
+
+/// This CPU's scratch place.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(cpu())
+}
+
+/// An entry for the agent.
+#[repr(C)]
+pub(crate) struct Punt {
+    header: punt::Header,
+    bytes: [u8; punt::BYTES],
+}
+
+/// Hands the beginning of a packet to the agent; false when it has no room.
+#[inline(never)]
+pub(crate) fn punt(context: &XdpContext, header: &punt::Header) -> bool {
+    let Some(mut entry) = PUNTS.reserve(0) else {
+        return false;
+    };
+    let entry_bytes = entry.as_mut_ptr();
+    let len = header.len.min(punt::BYTES as u32);
+    // SAFETY: the entry is this program's until it is submitted; the helper writes `len` bytes,
+    // which the entry has room for and the packet has, or none.
+    let copied = unsafe {
+        (&raw mut (*entry_bytes).header).write(*header);
+        let bytes = (&raw mut (*entry_bytes).bytes).cast();
+        len != 0 && bpf_xdp_load_bytes(context.ctx, 0, bytes, len) == 0
+    };
+    if copied {
+        entry.submit(0);
+    } else {
+        entry.discard(0);
+    }
+    copied
+}
+
+/// Counts the reason with this number on this CPU.
+#[inline(always)]
+pub(crate) fn count_reason(reason: u32) {
     if let Some(count) = reasons_at(reason_index(cpu(), reason)) {
         // SAFETY: a value of a map; this CPU's own, and XDP does not nest.
         let count = unsafe { Shared::new(count) };

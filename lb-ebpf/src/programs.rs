@@ -11,30 +11,35 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use lb_common::datapath::{Verdict, process};
-use lb_common::reason::{Action, Reason};
+use lb_common::datapath::{Ending, process};
+use lb_common::reason::Reason;
 
 /// The director: sends packets for services to their servers.
-#[xdp]
+#[xdp(frags)]
 fn lb(ctx: XdpContext) -> u32 {
     let Some(tables) = Maps::open(&ctx) else {
         return xdp_action::XDP_ABORTED;
     };
-    match process(&mut Xdp(&ctx), &tables) {
-        Ok(Verdict::Transmit) => xdp_action::XDP_TX,
+    let ending = process(&mut Xdp(&ctx), &tables);
+    let value = ending.value();
+    match ending.kind() {
+        Ending::TRANSMIT => xdp_action::XDP_TX,
         // SAFETY: the helper takes two numbers and checks them.
-        Ok(Verdict::Redirect(ifindex)) => unsafe { bpf_redirect(ifindex, 0) as u32 },
-        Err(reason) => stop(reason),
-    }
-}
-
-/// What becomes of a packet that goes to no server.
-#[inline(always)]
-fn stop(reason: Reason) -> u32 {
-    maps::count_reason(reason);
-    match reason.action() {
-        Action::Pass => xdp_action::XDP_PASS,
-        Action::Drop => xdp_action::XDP_DROP,
+        Ending::REDIRECT => unsafe { bpf_redirect(value, 0) as u32 },
+        Ending::PASS => xdp_action::XDP_PASS,
+        Ending::ANSWER => {
+            maps::count_reason(value);
+            maps::count_reason(Reason::Answered as u32);
+            xdp_action::XDP_TX
+        }
+        _ => {
+            maps::count_reason(value);
+            if Reason::DROPPED >> (value & 63) & 1 != 0 {
+                xdp_action::XDP_DROP
+            } else {
+                xdp_action::XDP_PASS
+            }
+        }
     }
 }
 

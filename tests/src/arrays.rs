@@ -45,7 +45,7 @@ impl Array {
 
 /// Every array, in the order of the maps' names in the layout.
 #[must_use]
-pub fn arrays(memory: &Memory) -> [Array; 13] {
+pub fn arrays(memory: &Memory) -> [Array; 18] {
     let Memory {
         control,
         displacements,
@@ -60,6 +60,15 @@ pub fn arrays(memory: &Memory) -> [Array; 13] {
         flows,
         flow_details,
         ports,
+        tables,
+        hints,
+        rules,
+        back_ways,
+        answers,
+        punts: _,
+        route: _,
+        resent: _,
+        random: _,
         now: _,
         ingress: _,
         sizes: _,
@@ -82,6 +91,11 @@ pub fn arrays(memory: &Memory) -> [Array; 13] {
         cells(maps::FLOWS, flows),
         cells(maps::FLOW_DETAILS, flow_details),
         plain(maps::PORTS, ports),
+        plain(maps::TABLES, tables),
+        plain(maps::HINTS, hints),
+        plain(maps::RULES, rules),
+        cells(maps::BACK_WAYS, back_ways),
+        per_cpu(cells(maps::ANSWERS, answers)),
     ]
 }
 

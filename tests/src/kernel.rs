@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::Map;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::layout::globals;
+use lb_common::layout::{globals, maps};
 use lb_common::memory::Memory;
 use lb_common::time::Tick;
 use std::sync::LazyLock;
@@ -72,6 +72,7 @@ impl Kernel {
             .override_global(globals::SERVERS, &sizes.servers, true)
             .override_global(globals::DIRECTORY_SLOTS, &slots, true)
             .override_global(globals::DIRECTORY_DISPLACEMENTS, &displacements, true);
+        loader.map_max_entries(maps::SCRATCH, u32::try_from(cpus)?);
         for array in &arrays {
             let len = array.len() * if array.per_cpu { cpus } else { 1 };
             loader.map_max_entries(array.name, u32::try_from(len)?);

@@ -7,6 +7,7 @@ use lb_common::layout::WAYS;
 use lb_common::memory::Memory;
 use lb_common::reason::{Action, Reason};
 use lb_common::time::Tick;
+use lb_common::wire::Buffer;
 
 /// XDP actions (include/uapi/linux/bpf.h: `enum xdp_action`).
 mod action {
@@ -92,11 +93,17 @@ impl Twin {
     /// When they differ in what becomes of the frame, in its bytes, or in any byte of any table
     /// afterwards.
     pub fn run(&mut self, frame: &[u8]) -> Outcome {
-        let mut after = frame.to_vec();
-        let result = process(after.as_mut_slice(), &self.memory);
-        if let Err(reason) = result {
-            // In the kernel the program's entry counts it.
-            self.memory.count_event(reason);
+        let mut buffer = Buffer::new(frame);
+        let result = process(&mut buffer, &self.memory).result();
+        let after = buffer.frame().to_vec();
+        // In the kernel the program's entry counts it.
+        match result {
+            Err(reason) => self.memory.count_event(reason),
+            Ok(Verdict::Answer(reason)) => {
+                self.memory.count_event(reason);
+                self.memory.count_event(Reason::Answered);
+            }
+            Ok(Verdict::Transmit | Verdict::Redirect(_) | Verdict::Pass) => {}
         }
         if frame.len() < SHORTEST {
             // No interface hands such a frame to a program, and the kernel refuses to.
@@ -127,7 +134,8 @@ impl Twin {
 
 fn action_of(result: Result<Verdict, Reason>) -> u32 {
     match result.map_err(Reason::action) {
-        Ok(Verdict::Transmit) => action::TX,
+        Ok(Verdict::Transmit | Verdict::Answer(_)) => action::TX,
+        Ok(Verdict::Pass) => action::PASS,
         Ok(Verdict::Redirect(_)) => action::REDIRECT,
         Err(Action::Pass) => action::PASS,
         Err(Action::Drop) => action::DROP,

@@ -6,7 +6,7 @@ use super::maps::Maps;
 use crate::model::{Flow, ServerId};
 use lb_common::addr::protocol;
 use lb_common::api::Protocol;
-use lb_common::flow::{BUSY, Counts, EMPTY, Tuple, Word};
+use lb_common::flow::{BUSY, Counts, EMPTY, Role, Tuple, Word};
 use lb_common::layout::{ColdBucket, HotBucket, ServerState, ServiceState, WAYS};
 use lb_common::state::Class;
 use lb_common::time::{Clock, Tick};
@@ -63,6 +63,7 @@ impl Walk {
             address: details.address,
             ports: details.ports,
             protocol: details.protocol as u8,
+            role: Role::from_number((details.protocol >> 8) as u8)?,
         };
         // The details may be older or newer than the digest: then they are not its own.
         if tuple.key(self.seed).digest != seen || digest.load(Ordering::Acquire) != seen {
@@ -74,6 +75,7 @@ impl Walk {
             protocol: match details.protocol as u8 {
                 protocol::TCP => Some(Protocol::Tcp),
                 protocol::UDP => Some(Protocol::Udp),
+                protocol::SCTP => Some(Protocol::Sctp),
                 _ => None,
             },
             client: details.client.into(),
@@ -183,13 +185,13 @@ impl Sweep {
         if !word.is_live(now) {
             let void = Word::VOID.bits();
             match cell.compare_exchange(bits, void, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return count(maps, word.server(), Counts::of(word.class()).taken()),
+                Ok(_) => return count(maps, word.server(), Counts::of(word).taken()),
                 // The program continued it or gave the entry to another flow.
                 Err(stands) => word = Word::from_bits(stands),
             }
         }
         if word != Word::VOID {
-            add(&mut self.found, word.server(), Counts::of(word.class()));
+            add(&mut self.found, word.server(), Counts::of(word));
         }
     }
 
@@ -205,10 +207,10 @@ impl Sweep {
                 connections: 0,
                 active: found.active.wrapping_sub_unsigned(state.active),
                 inactive: found.inactive.wrapping_sub_unsigned(state.inactive),
+                persistent: found.persistent.wrapping_sub_unsigned(state.persistent),
             };
             let before = self.before[server as usize];
-            let still = (before.connections, before.active, before.inactive)
-                == (state.connections, state.active, state.inactive);
+            let still = before == state;
             if off == Counts::default() || !still {
                 continue;
             }
@@ -260,6 +262,7 @@ fn add(found: &mut [Counts], server: u32, counts: Counts) {
     if let Some(found) = found.get_mut(server as usize) {
         found.active += counts.active;
         found.inactive += counts.inactive;
+        found.persistent += counts.persistent;
     }
 }
 
@@ -271,4 +274,6 @@ fn count(maps: &Maps, server: u32, counts: Counts) {
     let word = |offset| maps.server_states.word32(server, offset);
     word(offset_of!(ServerState, active)).fetch_add(counts.active as u32, Ordering::Relaxed);
     word(offset_of!(ServerState, inactive)).fetch_add(counts.inactive as u32, Ordering::Relaxed);
+    word(offset_of!(ServerState, persistent))
+        .fetch_add(counts.persistent as u32, Ordering::Relaxed);
 }

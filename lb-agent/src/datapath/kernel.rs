@@ -190,6 +190,10 @@ impl Kernel {
                 weight_max: weights.max,
                 weight_step: weights.step,
                 generation,
+                address: key.addr(),
+                port: key.port().number().into(),
+                prefix: 128,
+                mask: u32::MAX,
                 ..Service::default()
             },
         );
@@ -548,12 +552,14 @@ impl Datapath for Kernel {
             connections,
             active,
             inactive,
+            persistent,
+            overloaded: _,
         } = self.maps().server_states.load(server.0);
         let (requests, replies) = (self.traffic(server.0, false), self.traffic(server.0, true));
         Reading {
             active,
             inactive,
-            persistent: 0,
+            persistent,
             counters: Counters {
                 connections,
                 in_packets: requests.packets,
@@ -580,7 +586,7 @@ impl Datapath for Kernel {
     fn reasons(&self) -> Vec<(&'static str, u64)> {
         let count = |reason: Reason| {
             (0..self.loaded.cpus)
-                .map(|cpu| self.maps().reasons.load(reason_index(cpu, reason)))
+                .map(|cpu| self.maps().reasons.load(reason_index(cpu, reason as u32)))
                 .sum()
         };
         Reason::ALL

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::api::{AttachMode, Interface};
-use lb_common::layout::{Control, LAYOUT, Sizes, globals, port_index};
+use lb_common::layout::{self, Control, LAYOUT, Sizes, globals, port_index};
 use lb_common::time::Clock;
 use lb_common::wire::MacAddr;
 use nix::errno::Errno;
@@ -327,6 +327,7 @@ fn load_object(
         .override_global(globals::SERVERS, &sizes.servers, true)
         .override_global(globals::DIRECTORY_SLOTS, &slots, true)
         .override_global(globals::DIRECTORY_DISPLACEMENTS, &displacements, true);
+    loader.map_max_entries(layout::maps::SCRATCH, cpus);
     for (name, len) in maps::lengths(sizes, cpus) {
         loader.map_max_entries(name, len);
         if let Some(pins) = pins {

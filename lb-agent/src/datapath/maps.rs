@@ -6,8 +6,9 @@ use anyhow::Context as _;
 use aya::Ebpf;
 use aya::maps::{Map, MapData};
 use lb_common::layout::{
-    ColdBucket, Control, DirectorySlot, HotBucket, Member, PORTS, REASONS_PER_CPU, Server,
-    ServerState, Service, ServiceState, Sizes, Traffic, maps,
+    BACK_WAYS, BackWay, ColdBucket, Control, DirectorySlot, HINT_WORDS, HotBucket, Interface,
+    MARK_RULES, MarkRule, Member, PORTS, REASONS_PER_CPU, Server, ServerState, Service,
+    ServiceState, Sizes, TableWord, Traffic, maps, punt,
 };
 use lb_common::time::Clock;
 use std::sync::Arc;
@@ -41,7 +42,17 @@ pub(crate) struct Maps {
     /// [`maps::FLOW_DETAILS`], likewise.
     pub(crate) flow_details: Arc<Mapped<ColdBucket>>,
     /// [`maps::PORTS`].
-    pub(crate) ports: Mapped<u64>,
+    pub(crate) ports: Mapped<Interface>,
+    /// [`maps::TABLES`].
+    pub(crate) tables: Mapped<TableWord>,
+    /// [`maps::HINTS`].
+    pub(crate) hints: Mapped<u64>,
+    /// [`maps::RULES`].
+    pub(crate) rules: Mapped<MarkRule>,
+    /// [`maps::BACK_WAYS`].
+    pub(crate) back_ways: Mapped<BackWay>,
+    /// [`maps::PUNTS`].
+    pub(crate) punts: Option<Map>,
 }
 
 impl Maps {
@@ -65,6 +76,11 @@ impl Maps {
             flows: Arc::new(one(object, maps::FLOWS)?),
             flow_details: Arc::new(one(object, maps::FLOW_DETAILS)?),
             ports: one(object, maps::PORTS)?,
+            tables: one(object, maps::TABLES)?,
+            hints: one(object, maps::HINTS)?,
+            rules: one(object, maps::RULES)?,
+            back_ways: one(object, maps::BACK_WAYS)?,
+            punts: Some(ring(object)?),
         };
         let found = [
             maps.control.len(),
@@ -80,6 +96,10 @@ impl Maps {
             maps.flows.len(),
             maps.flow_details.len(),
             maps.ports.len(),
+            maps.tables.len(),
+            maps.hints.len(),
+            maps.rules.len(),
+            maps.back_ways.len(),
         ];
         for ((name, wanted), found) in lengths(sizes, cpus).into_iter().zip(found) {
             anyhow::ensure!(
@@ -105,9 +125,15 @@ fn one<T: FromBytes + IntoBytes + Immutable + Copy>(
     Mapped::new(name, &map)
 }
 
+fn ring(object: &mut Ebpf) -> anyhow::Result<Map> {
+    object
+        .take_map(maps::PUNTS)
+        .with_context(|| format!("the object has no map {}", maps::PUNTS))
+}
+
 /// The maps' names with the numbers of values that `sizes` asks for.
 #[must_use]
-pub(crate) fn lengths(sizes: Sizes, cpus: u32) -> [(&'static str, u32); 13] {
+pub(crate) fn lengths(sizes: Sizes, cpus: u32) -> [(&'static str, u32); 19] {
     [
         (maps::CONTROL, 1),
         (maps::DISPLACEMENTS, 2 * sizes.displacements()),
@@ -122,6 +148,12 @@ pub(crate) fn lengths(sizes: Sizes, cpus: u32) -> [(&'static str, u32); 13] {
         (maps::FLOWS, sizes.buckets()),
         (maps::FLOW_DETAILS, sizes.buckets()),
         (maps::PORTS, PORTS),
+        (maps::TABLES, sizes.table_words()),
+        (maps::HINTS, HINT_WORDS),
+        (maps::RULES, 2 * MARK_RULES),
+        (maps::BACK_WAYS, BACK_WAYS),
+        (maps::ANSWERS, cpus),
+        (maps::PUNTS, punt::RING),
     ]
 }
 

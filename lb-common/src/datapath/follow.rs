@@ -1,49 +1,111 @@
 //! A packet of a known flow.
 
-use super::{Packet, Tables};
+use super::{Packet, Stages, Tables};
 use crate::addr::protocol;
-use crate::flow::Word;
-use crate::state::{Class, tcp};
+use crate::flow::{Tuple, Word};
+use crate::layout::{server_flags, settings};
+use crate::state::{Class, Direction, sctp, tcp};
 use crate::time::Tick;
 use crate::wire::tcp_flags::SYN;
 
 /// Whether a packet begins a new connection on the ports of one that is over
-/// (net/netfilter/ipvs/ip_vs_core.c: `is_new_conn_expected`, conn_reuse_mode 1).
+/// (net/netfilter/ipvs/ip_vs_core.c: `is_new_conn_expected`, `ip_vs_in_hook`).
 ///
 /// deviates: the new connection is scheduled at once. ipvs drops the SYN when the old connection was
 /// known to netfilter, and the client waits a second.
 #[inline(always)]
-pub(super) fn may_reopen(packet: &Packet, word: Word) -> bool {
-    let over = [tcp::State::TimeWait as u8, tcp::State::Close as u8];
-    let class = word.class().number();
-    packet.flags & SYN != 0 && packet.opens() && (class == over[0] || class == over[1])
+pub(super) fn may_reopen<T: Tables>(tables: &T, packet: &Packet, word: Word) -> bool {
+    let opens = match packet.tuple.protocol {
+        protocol::TCP => packet.flags & SYN != 0 && packet.opens(),
+        protocol::SCTP => packet.opens(),
+        _ => false,
+    };
+    opens && is_over(tables, word)
 }
 
-/// Moves a flow's state and deadline on.
+/// Whether a connection gives way to a new one on its ports.
+#[inline(never)]
+fn is_over<T: Tables>(tables: &T, word: Word) -> bool {
+    let settings = tables.settings();
+    let flags = tables.server(word.server()).map_or(0, |(flags, _)| flags);
+    if settings & settings::EXPIRE_NODEST_CONN != 0 && flags & server_flags::QUIESCED != 0 {
+        return true;
+    }
+    let class = word.class();
+    let over = class == tcp::State::TimeWait.into()
+        || class == tcp::State::Close.into()
+        || class == sctp::State::Closed.into();
+    let waits = settings & settings::CONN_REUSE_FIN_WAIT != 0
+        && class == tcp::State::FinWait.into()
+        && flags & server_flags::METHOD != server_flags::MASQUERADE;
+    settings & (settings::CONN_REUSE_MODE | settings::CONN_REUSE_FIN_WAIT) != 0
+        && !word.has(Word::CONTROLLED)
+        && (over || waits)
+}
+
+/// Moves a flow's state and deadline on, after a packet of its client's.
 #[inline(always)]
-pub(super) fn follow<T: Tables>(
+pub(super) fn follow<T: Stages>(
     tables: &T,
     packet: &Packet,
     entry: T::Entry,
     word: Word,
+    flags: u32,
     now: Tick,
 ) {
-    let class = next_class(packet, word.class());
+    let masqueraded = flags & server_flags::METHOD == server_flags::MASQUERADE;
+    let direction = if masqueraded {
+        Direction::Input
+    } else {
+        Direction::InputOnly
+    };
+    if let Some(next) = advance(tables, direction, packet, entry, word, now) {
+        if masqueraded {
+            tables.keep_reply(packet, next);
+        }
+        if next.has(Word::CONTROLLED) {
+            hold(tables, &packet.tuple, next);
+        }
+    }
+}
+
+/// Keeps a connection's template as long as the connection.
+#[inline(always)]
+pub(super) fn hold<T: Stages>(tables: &T, connection: &Tuple, word: Word) {
+    if let Some(service) = tables.server_service(word.server()) {
+        tables.hold_template(connection, service, word);
+    }
+}
+
+/// Gives a flow its next state and deadline, and its server's counts what follows from it.
+/// Returns the new word if it differs from the old one and the flow is still there.
+#[inline(always)]
+pub(super) fn advance<T: Tables>(
+    tables: &T,
+    direction: Direction,
+    packet: &Packet,
+    entry: T::Entry,
+    word: Word,
+    now: Tick,
+) -> Option<Word> {
+    let class = next_class(direction, packet, word.class());
     let next = word.moved(class, now.after(tables.timeout(class)));
-    if next != word
-        && let Some(counts) = tables.continue_flow(entry, word, next)
-        && counts.active != 0
-    {
+    if next == word {
+        return None;
+    }
+    let counts = tables.continue_flow(entry, word, next)?;
+    if counts.active != 0 {
         tables.count_flow(word.server(), counts);
     }
+    Some(next)
 }
 
 /// The class of a flow after a packet.
 #[inline(always)]
-pub(super) fn next_class(packet: &Packet, class: Class) -> Class {
-    if packet.tuple.protocol == protocol::TCP {
-        tcp::next_input_only(class, packet.flags)
-    } else {
-        Class::UDP
+pub(super) fn next_class(direction: Direction, packet: &Packet, class: Class) -> Class {
+    match packet.tuple.protocol {
+        protocol::TCP => tcp::next(direction, class, packet.flags),
+        protocol::SCTP => sctp::next(direction, class, packet.flags),
+        _ => Class::UDP,
     }
 }

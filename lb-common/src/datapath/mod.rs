@@ -2,25 +2,41 @@
 //!
 //! [`process`] is the list of stages, and each stage has its file:
 //!
-//! [`parse`] bytes to a [`Packet`] -> service lookup -> flow lookup -> hit: [`follow`] its state
-//! -> miss: [`open`] a flow -> [`route`] rewrite -> count.
+//! [`parse`] bytes to a [`Packet`] -> [`find`] its service -> flow lookup -> hit: [`follow`] its
+//! state -> miss: [`open`] a flow, by its client's template if it [`persist`]s -> [`forward`]
+//! -> count. Servers' packets back to clients take [`reply`] instead, later fragments
+//! [`fragment`], ICMP errors [`error`]. What cannot go on may be [`answer`]ed.
 
+mod answer;
+mod ending;
+mod error;
+mod find;
 mod follow;
+mod forward;
+mod fragment;
 mod open;
 mod parse;
-mod route;
+mod persist;
+mod reply;
+pub mod stages;
 mod way;
 
-pub use parse::Packet;
+pub use ending::Ending;
+pub use parse::{Packet, kind};
+pub use stages::Stages;
 pub use way::Way;
 
-use crate::flow::{Counts, Flows};
-use crate::layout::{Directory, DirectorySlot, Member, Service};
+use crate::addr::Addr;
+use crate::flow::{About, Counts, Flows, Word};
+use crate::layout::{
+    BackWay, Directory, DirectorySlot, Hint, Interface, MarkRule, Member, ServerState, Service,
+    features, punt, server_flags, settings,
+};
 use crate::reason::Reason;
-use crate::service::{self, directory};
 use crate::state::Class;
 use crate::time::Tick;
 use crate::wire::{Frame, MacAddr};
+use core::borrow::Borrow as _;
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +45,23 @@ pub enum Verdict {
     Transmit,
     /// Out of the interface with this index.
     Redirect(u32),
+    /// To the director's own network stack: the server is the director, or the stack routes the
+    /// packet on.
+    Pass,
+    /// Out of the interface it came in by: the frame is now an answer to its sender, and this is
+    /// why.
+    Answer(Reason),
+}
+
+/// The ends of the tunnel to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The server's address.
+    pub destination: Addr,
+    /// The director's, of the same family.
+    pub source: Addr,
+    /// For GUE, the destination port in host order.
+    pub port: u16,
 }
 
 /// All state: what the kernel keeps in maps and the tests keep in memory.
@@ -37,10 +70,16 @@ pub enum Verdict {
 pub trait Tables: Flows {
     /// The current tick.
     fn now(&self) -> Tick;
+    /// A random number.
+    fn random(&self) -> u32;
     /// The seeds of the flow hash.
     fn flow_seed(&self) -> [u64; 2];
     /// The timeout of a class in ticks.
     fn timeout(&self, class: Class) -> u32;
+    /// [`crate::layout::features`].
+    fn features(&self) -> u32;
+    /// [`crate::layout::settings`].
+    fn settings(&self) -> u32;
 
     /// The directory that counts.
     fn directory(&self) -> Directory;
@@ -48,9 +87,17 @@ pub trait Tables: Flows {
     fn displacement(&self, index: u32) -> Option<u32>;
     /// A slot of that directory.
     fn slot(&self, index: u32) -> Option<DirectorySlot>;
+    /// How many mark rules there are.
+    fn rules(&self) -> u32;
+    /// A mark rule, by its place in the list that counts.
+    fn rule(&self, index: u32) -> Option<MarkRule>;
+    /// Whether a hint may have an address.
+    fn hint(&self, hint: Hint, address: Addr) -> bool;
 
     /// A service's record, which does not change while a slot names it.
     fn service(&self, record: u32) -> Option<&Service>;
+    /// The index of the record of the service with this id.
+    fn record(&self, service: u32) -> Option<u32>;
     /// A service's turn.
     fn turn(&self, service: u32) -> u64;
     /// Puts a turn in the place of `old`; false when another turn stands there.
@@ -61,13 +108,27 @@ pub trait Tables: Flows {
     fn set_untracked(&self, service: u32, until: Tick);
     /// A place in the services' lists of servers.
     fn member(&self, index: u32) -> Option<Member>;
+    /// A slot of the lookup tables: the place in the service's list plus 1, or 0.
+    fn table_slot(&self, index: u32) -> Option<u16>;
 
     /// The flags of a server, [`crate::layout::server_flags`], and its way in raw words.
     fn server(&self, server: u32) -> Option<(u32, [u64; 3])>;
+    /// A server's address, and its port in host order, 0 for the packet's own.
+    fn server_end(&self, server: u32) -> Option<(Addr, u16)>;
+    /// The id of a server's service.
+    fn server_service(&self, server: u32) -> Option<u32>;
+    /// The ends of the tunnel to a server.
+    fn tunnel(&self, server: u32) -> Option<Tunnel>;
+    /// A server's upper and lower connection threshold, 0 for none.
+    fn thresholds(&self, server: u32) -> Option<(u32, u32)>;
+    /// What is counted of a server.
+    fn server_state(&self, server: u32) -> Option<ServerState>;
+    /// Says whether a server has more connections than its thresholds allow.
+    fn set_overloaded(&self, server: u32, overloaded: bool);
     /// Changes a server's counts.
     fn count_flow(&self, server: u32, counts: Counts);
-    /// Counts a packet to a server.
-    fn count_packet(&self, server: u32, bytes: u32);
+    /// Counts a packet to a server, or back from it.
+    fn count_packet(&self, server: u32, bytes: u32, reply: bool);
     /// Counts an event that is no packet's outcome.
     fn count_event(&self, reason: Reason);
 
@@ -75,64 +136,154 @@ pub trait Tables: Flows {
     fn ingress(&self) -> u32;
     /// The Ethernet address of that interface.
     fn ingress_mac(&self) -> MacAddr;
+    /// The index and Ethernet address of an interface that carries the program, by
+    /// [`crate::layout::port_index`].
+    fn egress(&self, port: u32) -> Option<(u32, MacAddr)>;
+    /// An interface that carries the program, by [`crate::layout::port_index`].
+    fn interface(&self, port: u32) -> Option<Interface>;
+    /// Where packets from `source` to `destination`, of the same family, leave: the kernel's own
+    /// routing decision. None when the kernel has none ready, or would not forward.
+    fn route(&self, source: Addr, destination: Addr, bytes: u16) -> Option<BackWay>;
+    /// A way back to clients.
+    fn back_way(&self, index: u32) -> BackWay;
+    /// Remembers a way back in an empty place; false when the place is taken.
+    fn set_back_way(&self, index: u32, way: BackWay) -> bool;
+
+    /// Whether another answer may be given now; counts it if so.
+    fn may_answer(&self, now: Tick) -> bool;
+    /// Hands the packet to the agent; false when it has no room.
+    fn punt(&self, why: punt::Why, id: u32) -> bool;
+    /// Whether the agent has had the packet already and sends it on.
+    fn is_resent(&self) -> bool;
 }
 
-/// Decides on one packet and rewrites it if it goes to a server.
-///
-/// # Errors
-///
-/// The reason why it does not go to a server; the frame is as it was.
+/// Decides on one packet and rewrites it if it goes to a server. Without a verdict the frame is as
+/// it was.
 #[inline(always)]
-pub fn process<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Result<Verdict, Reason> {
-    let packet = parse::parse(frame)?;
-    let record = find_service(tables, &packet).ok_or(Reason::NoService)?;
+pub fn process<F: Frame, T: Stages>(frame: &mut F, tables: &T) -> Ending {
+    let packet = match tables.parse(frame) {
+        Ok(packet) => packet,
+        Err(reason) => return Ending::refusal(reason),
+    };
+    let packet: &Packet = packet.borrow();
+    let ending = direct(frame, tables, packet);
+    if ending.is_answered() {
+        return tables.answer(frame, packet, ending.value());
+    }
+    ending
+}
+
+#[inline(always)]
+fn direct<F: Frame, T: Stages>(frame: &mut F, tables: &T, packet: &Packet) -> Ending {
+    let features = tables.features();
+    if packet.kind >= kind::LATER {
+        return related(frame, tables, packet);
+    }
+    let mut record = find::service(tables, &packet.tuple);
+    if features & find::FURTHER != 0 {
+        record = tables.further(packet, record);
+    }
+    let Some(record) = record else {
+        return other(frame, tables, packet, features);
+    };
+    Ending::of(request(frame, tables, packet, features, record))
+}
+
+/// A client's packet for the service of this record.
+#[inline(always)]
+fn request<F: Frame, T: Stages>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    features: u32,
+    record: u32,
+) -> Result<Verdict, Reason> {
     if packet.destination != tables.ingress_mac() {
         return Err(Reason::OtherHost);
+    }
+    if features & features::HELPERS != 0 {
+        tables.help(packet, record)?;
     }
 
     let now = tables.now();
     let key = packet.tuple.key(tables.flow_seed());
-    let known = match tables.find_flow(&key, &packet.tuple, now) {
-        Some((_, word)) if follow::may_reopen(&packet, word) => None,
+    let mut known = match tables.find_flow(&key, &packet.tuple, now) {
+        Some((_, word)) if follow::may_reopen(tables, packet, word) => None,
         found => found,
     };
-    let server = match known {
-        Some((_, word)) => word.server(),
-        // A copy, because what is lent out of line lies in memory, and would for known flows too.
-        None => open::open(tables, &{ packet }, record, key)?,
+    let mut word = match known {
+        Some((_, word)) => word,
+        None => open(tables, packet, record)?,
     };
-
-    let (flags, way) = tables.server(server).ok_or(Reason::Inconsistent)?;
-    if flags & crate::layout::server_flags::AVAILABLE == 0 {
+    let (mut flags, mut way) = tables.server(word.server()).ok_or(Reason::Inconsistent)?;
+    if flags & server_flags::AVAILABLE == 0 {
         // Its flow is left to expire, however long the client goes on: then there is another
         // server for it (net/netfilter/ipvs/ip_vs_core.c: `ip_vs_in_hook`).
-        return Err(Reason::ServerGone);
+        if tables.settings() & settings::EXPIRE_NODEST_CONN == 0 {
+            return Err(Reason::ServerGone);
+        }
+        word = open(tables, packet, record)?;
+        known = None;
+        (flags, way) = tables.server(word.server()).ok_or(Reason::Inconsistent)?;
     }
     if let Some((place, word)) = known {
-        follow::follow(tables, &packet, place, word, now);
+        follow::follow(tables, packet, place, word, flags, now);
     }
-    let way = Way::decode(way).ok_or(Reason::Unresolved)?;
-    route::route(frame, &packet, &way)?;
-    tables.count_packet(server, packet.bytes.into());
-    Ok(if way.ifindex == tables.ingress() {
-        Verdict::Transmit
-    } else {
-        Verdict::Redirect(way.ifindex)
-    })
+    if packet.kind == kind::FIRST {
+        tables.remember_fragment(packet, word);
+    }
+    forward::forward(frame, tables, packet, word, flags, way)
 }
 
-/// The record of the service that a packet is for.
+/// Opens a flow: chooses its server, and remembers it.
+///
+/// In stages one after the other, because the kernel gives all functions on a way through the
+/// program 512 bytes of stack together.
 #[inline(always)]
-fn find_service<T: Tables>(tables: &T, packet: &Packet) -> Option<u32> {
-    let directory = tables.directory();
-    let tuple = &packet.tuple;
-    let key = service::Key::new(tuple.address, tuple.port(), tuple.protocol);
-    let hash = key.hash(directory.seed);
-    let displacement = tables.displacement(directory::displacement_index(hash, &directory))?;
-    let slot = tables.slot(directory::slot_index(hash, displacement, &directory))?;
-    if slot.key == key {
-        slot.record.checked_sub(1)
+fn open<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Reason> {
+    let chosen = tables.choose(packet, record)?;
+    if chosen.has(Word::NEW_TEMPLATE) {
+        tables.begin_template(packet, record, chosen);
+    }
+    let word = chosen.without(Word::NEW_TEMPLATE);
+    if !word.has(Word::ONE_PACKET) {
+        let service = tables.server_service(word.server()).unwrap_or(u32::MAX);
+        let about = About { service, back: 0 };
+        if !tables.enter(packet, &packet.tuple, word, about, packet.opens()) {
+            return tables.without_entry(packet, record, word);
+        }
+    }
+    let (flags, _) = tables.server(word.server()).ok_or(Reason::Inconsistent)?;
+    if flags & server_flags::METHOD == server_flags::MASQUERADE {
+        tables.keep_reply(packet, word);
+    }
+    Ok(word)
+}
+
+/// A packet that is for no service: perhaps one of a masqueraded server's, back to its client.
+#[inline(always)]
+fn other<F: Frame, T: Stages>(frame: &mut F, tables: &T, packet: &Packet, features: u32) -> Ending {
+    let may_reply = features & features::MASQUERADE != 0
+        && tables.hint(Hint::Masqueraded, packet.tuple.client)
+        && packet.destination == tables.ingress_mac();
+    if !may_reply {
+        return Ending::of(Err(Reason::NoService));
+    }
+    let ending = tables.reply(frame, packet);
+    if packet.kind == kind::FIRST && ending.kind() != Ending::REFUSAL {
+        tables.remember_reply_fragment(packet);
+    }
+    ending
+}
+
+/// A packet that is related to a flow without having its ports.
+#[inline(always)]
+fn related<F: Frame, T: Stages>(frame: &mut F, tables: &T, packet: &Packet) -> Ending {
+    if packet.destination != tables.ingress_mac() {
+        Ending::of(Err(Reason::OtherHost))
+    } else if packet.kind == kind::LATER {
+        tables.fragment(frame, packet)
     } else {
-        None
+        tables.error(frame, packet)
     }
 }

@@ -1,95 +1,187 @@
 //! A packet of no known flow: schedule a server and remember it.
 
-use super::{Packet, Tables};
+use super::{Packet, Stages, Tables, follow, persist};
 use crate::addr::{Addr, protocol};
-use crate::flow::{self, Counts, Insertion, Word};
-use crate::layout::Service;
+use crate::flow::{About, Counts, Insertion, Role, Tuple, Word};
+use crate::layout::{Service, punt, server_flags, service_flags, settings};
 use crate::reason::Reason;
 use crate::sched;
-use crate::state::{Class, tcp};
+use crate::state::{Class, Direction, sctp, tcp};
 use crate::time::Tick;
+use crate::wire::tcp_flags::RST;
 
-/// Opens a flow; returns its server.
-///
-/// Out of line, so that packets of known flows do not pay for its registers and stack.
-#[inline(never)]
-pub(super) fn open<T: Tables>(
-    tables: &T,
-    packet: &Packet,
-    record: u32,
-    key: flow::Key,
-) -> Result<u32, Reason> {
+/// Hands a packet to the agent if its service has a helper; an error ends its way here.
+#[inline(always)]
+pub fn help<T: Tables>(tables: &T, packet: &Packet, record: u32) -> Result<(), Reason> {
+    let Some(service) = tables.service(record) else {
+        return Ok(());
+    };
+    // The data connections of an FTP service are left alone.
+    let control = service.port == u32::from(packet.tuple.port().number());
+    if service.flags & service_flags::HELPED == 0 || !control || tables.is_resent() {
+        return Ok(());
+    }
+    Err(if tables.punt(punt::Why::FromClient, service.id) {
+        Reason::Helped
+    } else {
+        Reason::HelperBusy
+    })
+}
+
+/// Chooses the server of a new flow; gives the flow's word.
+#[inline(always)]
+pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Reason> {
     if is_martian(packet) {
         return Err(Reason::Martian);
     }
     let service = tables.service(record).ok_or(Reason::Inconsistent)?;
+    if service.flags & service_flags::DELETED != 0 {
+        return Err(Reason::NoService);
+    }
+    // Of an FTP service's data ports only a persistent one schedules connections.
+    let own_port = service.mark != 0 || service.port == u32::from(packet.tuple.port().number());
+    if !own_port && service.persistence == 0 {
+        return Err(Reason::NoService);
+    }
+    let key = packet.tuple.key(tables.flow_seed());
     let untracked = tables
         .untracked(service.id)
         .is_some_and(|until| !until.is_past(tables.now()));
-    let server = if untracked && !packet.is_syn() {
+    let (server, controlled) = if untracked && !packet.is_syn() {
         // It may be of a flow that found no room when it opened: where that one went, go on.
-        sched::schedule_stateless(tables, service, &key)
-    } else if packet.opens() {
-        sched::schedule(tables, service)
-    } else {
+        (tables.schedule_stateless(record, &key), 0)
+    } else if !may_open(tables, packet) {
         return Err(Reason::NoFlow);
+    } else if service.persistence != 0 {
+        match persist::by_template(tables, packet, service) {
+            Some(server) => (Some(server), Word::CONTROLLED),
+            None => (
+                tables.schedule(packet, record),
+                Word::CONTROLLED | Word::NEW_TEMPLATE,
+            ),
+        }
+    } else {
+        (tables.schedule(packet, record), 0)
     };
-    let server = server.ok_or(Reason::NoServer)?;
-    remember(tables, packet, service, &key, server)
+    let server = server.ok_or(refusal(service, packet))?;
+    let flags = controlled | if own_port { 0 } else { Word::KEEPS_PORT };
+    let method = tables.server(server).map_or(0, |(flags, _)| flags) & server_flags::METHOD;
+    let class = first_class(packet, method == server_flags::MASQUERADE);
+    let deadline = tables.now().after(tables.timeout(class));
+    let one_packet =
+        service.flags & service_flags::ONE_PACKET != 0 && packet.tuple.protocol == protocol::UDP;
+    if one_packet {
+        tables.count_flow(server, Counts::default().scheduled());
+    }
+    let flags = flags | if one_packet { Word::ONE_PACKET } else { 0 };
+    if service.flags & service_flags::THRESHOLDS != 0 {
+        sched::note_connection(tables, server);
+    }
+    Ok(Word::new(server, class, deadline).with(flags))
 }
 
-/// Gives the flow an entry with `server`; without room, a server that needs no memory.
+/// Why a packet goes nowhere when no server may take it. The data ports of an FTP service are the
+/// host's own then.
 #[inline(always)]
-fn remember<T: Tables>(
+fn refusal(service: &Service, packet: &Packet) -> Reason {
+    let own_port = service.mark != 0
+        || service.port == 0
+        || service.port == u32::from(packet.tuple.port().number());
+    if !own_port {
+        Reason::NoService
+    } else if service.flags & service_flags::REFUSE_SILENTLY != 0 {
+        Reason::NoServerSilent
+    } else if service.flags & service_flags::REFUSE_RESET != 0
+        && packet.tuple.protocol == protocol::TCP
+    {
+        Reason::NoServerReset
+    } else {
+        Reason::NoServer
+    }
+}
+
+/// Whether a packet may open a flow, with what is set.
+#[inline(always)]
+fn may_open<T: Tables>(tables: &T, packet: &Packet) -> bool {
+    if packet.opens() {
+        return true;
+    }
+    let settings = tables.settings();
+    match packet.tuple.protocol {
+        protocol::TCP => settings & settings::SLOPPY_TCP != 0 && packet.flags & RST == 0,
+        protocol::SCTP => {
+            settings & settings::SLOPPY_SCTP != 0 && packet.flags != sctp::Event::Abort as u8
+        }
+        _ => true,
+    }
+}
+
+/// Makes an entry of the table; false when there is no room. `opened` counts a connection.
+///
+/// The details of a server's half are the client's half, which `packet` is of.
+#[inline(always)]
+pub fn enter<T: Tables>(
     tables: &T,
     packet: &Packet,
-    service: &Service,
-    key: &flow::Key,
-    server: u32,
-) -> Result<u32, Reason> {
-    // Asked again: kept, it would lie in memory all the while.
-    let now = tables.now();
-    let class = first_class(packet);
-    let word = Word::new(server, class, now.after(tables.timeout(class)));
-    match tables.insert_flow(key, word, &packet.tuple, service.id, now) {
+    tuple: &Tuple,
+    word: Word,
+    about: About,
+    opened: bool,
+) -> bool {
+    let (now, key) = (tables.now(), tuple.key(tables.flow_seed()));
+    match tables.insert_flow(&key, word, tuple, about.service, now) {
         Insertion::Inserted { lost, own, entry } => {
-            let counts = Counts::of(class);
-            tables.count_flow(
-                server,
-                if packet.opens() {
-                    counts.scheduled()
-                } else {
-                    counts
-                },
-            );
+            let counts = Counts::of(word);
+            let counts = if opened { counts.scheduled() } else { counts };
+            tables.count_flow(word.server(), counts);
             if lost != Word::VOID {
                 count_lost(tables, lost, now, own);
             }
             // Last: until the stores to memory that no cache has are through, every atomic
             // operation would wait.
-            tables.publish_flow(entry, key, &packet.tuple, service.id);
-            Ok(server)
+            if word.has(Word::REPLY) {
+                let described = Tuple {
+                    role: Role::Reply,
+                    ..packet.tuple
+                };
+                tables.publish_flow(entry, &key, &described, about);
+            } else {
+                tables.publish_flow(entry, &key, tuple, about);
+            }
+            true
         }
         Insertion::Full => {
             tables.count_event(Reason::Untracked);
-            let server = sched::schedule_stateless(tables, service, key).ok_or(Reason::NoServer)?;
-            // Of a datagram nobody can tell whether it is the flow's first.
-            if packet.is_syn() {
-                let scheduled = Counts {
-                    connections: 1,
-                    active: 0,
-                    inactive: 0,
-                };
-                tables.count_flow(server, scheduled);
-            }
-            let longest = match packet.tuple.protocol {
-                protocol::TCP => Class::from(tcp::State::Established),
-                _ => Class::UDP,
-            };
-            tables.set_untracked(service.id, now.after(tables.timeout(longest)));
-            Ok(server)
+            false
         }
     }
+}
+
+/// The word of a flow for which the table has no room: its server needs no memory.
+#[inline(always)]
+pub fn without_entry<T: Stages>(
+    tables: &T,
+    packet: &Packet,
+    record: u32,
+    chosen: Word,
+) -> Result<Word, Reason> {
+    let service = tables.service(record).ok_or(Reason::Inconsistent)?;
+    let key = packet.tuple.key(tables.flow_seed());
+    let server = tables
+        .schedule_stateless(record, &key)
+        .ok_or(refusal(service, packet))?;
+    // Of a datagram nobody can tell whether it is the flow's first.
+    if packet.is_syn() {
+        tables.count_flow(server, Counts::default().scheduled());
+    }
+    let longest = match packet.tuple.protocol {
+        protocol::TCP => Class::from(tcp::State::Established),
+        protocol::SCTP => Class::from(sctp::State::Established),
+        _ => Class::UDP,
+    };
+    let until = tables.now().after(tables.timeout(longest));
+    tables.set_untracked(service.id, until);
+    Ok(chosen.to(server))
 }
 
 /// Counts what an insertion took the place of, its `own` older entry or another's.
@@ -97,8 +189,8 @@ fn remember<T: Tables>(
 /// Out of line, for the kernel gives all functions on a way through the program 512 bytes of
 /// stack together.
 #[inline(never)]
-fn count_lost<T: Tables>(tables: &T, lost: Word, now: Tick, own: bool) {
-    tables.count_flow(lost.server(), Counts::of(lost.class()).taken());
+pub(super) fn count_lost<T: Tables>(tables: &T, lost: Word, now: Tick, own: bool) {
+    tables.count_flow(lost.server(), Counts::of(lost).taken());
     if lost.is_live(now) && !own {
         tables.count_event(Reason::Evicted);
     }
@@ -109,12 +201,16 @@ fn count_lost<T: Tables>(tables: &T, lost: Word, now: Tick, own: bool) {
 /// A TCP flow that is first seen in its middle is half-open until it is seen again: a flood of
 /// stray segments must not fill the table with flows that never make room.
 #[inline(always)]
-fn first_class(packet: &Packet) -> Class {
+fn first_class(packet: &Packet, masqueraded: bool) -> Class {
+    let direction = if masqueraded {
+        Direction::Input
+    } else {
+        Direction::InputOnly
+    };
     match packet.tuple.protocol {
-        protocol::TCP if packet.opens() => {
-            tcp::next_input_only(tcp::State::None.into(), packet.flags)
-        }
-        protocol::TCP => tcp::State::SynRecv.into(),
+        protocol::TCP if !packet.opens() => tcp::State::SynRecv.into(),
+        protocol::TCP => follow::next_class(direction, packet, tcp::State::None.into()),
+        protocol::SCTP => follow::next_class(direction, packet, sctp::State::None.into()),
         _ => Class::UDP_FIRST,
     }
 }
@@ -125,5 +221,9 @@ fn first_class(packet: &Packet) -> Class {
 fn is_martian(packet: &Packet) -> bool {
     let client: Addr = packet.tuple.client;
     let first = client.v4_number() >> 24;
-    client == packet.tuple.address || client.is_v4() && (first == 0 || first == 127 || first >= 224)
+    let [a, b, c, _] = client.words();
+    let v6 = u32::from_be(a) >> 24 == 0xff || a | b | c == 0;
+    client == packet.tuple.address
+        || client.is_v4() && (first == 0 || first == 127 || first >= 224)
+        || !client.is_v4() && v6
 }

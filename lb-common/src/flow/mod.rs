@@ -38,7 +38,7 @@ pub use table::{Insertion, continue_flow, find, insert, publish};
 
 use crate::addr::{Addr, Port};
 use crate::hash::{below, finish, fold};
-use crate::layout::WAYS;
+use crate::layout::{FlowDetails, WAYS};
 use crate::repeat::Repeat;
 use crate::state::Class;
 use crate::time::Tick;
@@ -63,6 +63,40 @@ pub struct Tuple {
     pub ports: u32,
     /// IP protocol number.
     pub protocol: u8,
+    /// What the entry of this tuple stands for.
+    pub role: Role,
+}
+
+/// What an entry of the table stands for. Entries of different roles never meet.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A connection, as its client's packets show it.
+    Connection = 0,
+    /// A masqueraded connection as its server's packets show it: [`Tuple::address`] is the
+    /// server, the second port the server's.
+    Reply = 1,
+    /// A persistence template: the client is a network, its port is 0.
+    Template = 2,
+    /// An IP packet in fragments; the ports are its identification.
+    Fragment = 3,
+    /// What lblc and lblcr remember of a destination; the ports are the service's id.
+    Cache = 4,
+}
+
+impl Role {
+    /// The role with this number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Connection),
+            1 => Some(Self::Reply),
+            2 => Some(Self::Template),
+            3 => Some(Self::Fragment),
+            4 => Some(Self::Cache),
+            _ => None,
+        }
+    }
 }
 
 impl Tuple {
@@ -80,13 +114,41 @@ impl Tuple {
         Port::from_word(u16::from_le((self.ports.to_le() >> 16) as u16))
     }
 
+    /// The word of two ports, the first and the second as they lie.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ports(first: Port, second: Port) -> u32 {
+        let (first, second) = (first.word().to_le() as u32, second.word().to_le() as u32);
+        u32::from_le(first | second << 16)
+    }
+
+    /// [`FlowDetails::protocol`] of the tuple.
+    #[inline(always)]
+    #[must_use]
+    pub const fn protocol_and_role(&self) -> u32 {
+        self.protocol as u32 | (self.role as u32) << 8
+    }
+
+    /// The tuple of the packet with both ends exchanged.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reversed(&self, role: Role) -> Self {
+        Self {
+            client: self.address,
+            address: self.client,
+            ports: self.ports.rotate_left(16),
+            protocol: self.protocol,
+            role,
+        }
+    }
+
     /// The flow's key under the table's seeds.
     #[inline(always)]
     #[must_use]
     pub const fn key(&self, seed: [u64; 2]) -> Key {
         let [c0, c1, c2, c3] = self.client.words();
         let [a0, a1, a2, a3] = self.address.words();
-        let tail = self.ports as u64 | (self.protocol as u64) << 32;
+        let tail = self.ports as u64 | (self.protocol as u64) << 32 | (self.role as u64) << 40;
         let (left, right) = if self.client.is_v4() {
             (
                 fold(seed[0], c3 as u64 | (a3 as u64) << 32),
@@ -145,6 +207,20 @@ impl Key {
         }
     }
 
+    /// The key in two words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(&self) -> [u64; 2] {
+        [self.digest, self.place]
+    }
+
+    /// The key of two words that [`Key::bits`] gave.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits([digest, place]: [u64; 2]) -> Self {
+        Self { digest, place }
+    }
+
     /// A number for choosing a server without a table: `server`'s score for this flow.
     #[inline(always)]
     #[must_use]
@@ -155,7 +231,9 @@ impl Key {
 
 /// A flow's changing half, in one word so that it changes at once.
 ///
-/// From the low end: server id (20 bits), class (6), flags (6), deadline (24), zero (8).
+/// From the low end: server id (20 bits), class (6), flags (6), deadline (24), zero (8). The flags
+/// are, from the low end: live, [`Word::REPLY`], [`Word::CONTROLLED`], [`Word::KEEPS_PORT`],
+/// [`Word::ONE_PACKET`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word(u64);
 
@@ -165,6 +243,20 @@ impl Word {
 
     const LIVE: u64 = 1 << 26;
     const DEADLINE: u32 = 32;
+
+    /// The entry is the server's half of a masqueraded connection: it counts for nothing, and its
+    /// class and deadline follow the client's half.
+    pub const REPLY: u64 = 1 << 27;
+    /// The connection was opened by a template, which lives as long as it.
+    pub const CONTROLLED: u64 = 1 << 28;
+    /// The server's port is the virtual port, and not the server's own: a connection to a port
+    /// that is not the service's.
+    pub const KEEPS_PORT: u64 = 1 << 29;
+    /// The reply to a datagram that was scheduled by itself: there is no client's half.
+    pub const ONE_PACKET: u64 = 1 << 30;
+    /// Of a flow that is being opened: its template is to be made. Never in the table.
+    pub const NEW_TEMPLATE: u64 = 1 << 31;
+    const FLAGS: u64 = Self::REPLY | Self::CONTROLLED | Self::KEEPS_PORT | Self::ONE_PACKET;
 
     /// A live flow's word.
     #[inline(always)]
@@ -190,6 +282,34 @@ impl Word {
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0
+    }
+
+    /// The word with flags added.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, flags: u64) -> Self {
+        Self(self.0 | flags)
+    }
+
+    /// The word without flags.
+    #[inline(always)]
+    #[must_use]
+    pub const fn without(self, flags: u64) -> Self {
+        Self(self.0 & !flags)
+    }
+
+    /// Whether the word has one of these flags.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, flags: u64) -> bool {
+        self.0 & flags != 0
+    }
+
+    /// The word with another server.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to(self, server: u32) -> Self {
+        Self(self.0 & !0xf_ffff | server as u64 & 0xf_ffff)
     }
 
     /// The server's id.
@@ -224,7 +344,7 @@ impl Word {
     #[inline(always)]
     #[must_use]
     pub const fn moved(self, class: Class, deadline: Tick) -> Self {
-        Self::new(self.server(), class, deadline)
+        Self::new(self.server(), class, deadline).with(self.0 & Self::FLAGS)
     }
 }
 
@@ -237,18 +357,23 @@ pub struct Counts {
     pub active: i32,
     /// Added to the inactive flows.
     pub inactive: i32,
+    /// Added to the templates.
+    pub persistent: i32,
 }
 
 impl Counts {
-    /// What a flow in `class` stands for.
+    /// What the entry of this word stands for.
     #[inline(always)]
     #[must_use]
-    pub const fn of(class: Class) -> Self {
-        let active = class.is_active() as i32;
+    pub const fn of(word: Word) -> Self {
+        let class = word.class();
+        let connection = (class.is_connection() && !word.has(Word::REPLY)) as i32;
+        let active = class.is_active() as i32 & connection;
         Self {
             connections: 0,
             active,
-            inactive: 1 - active,
+            inactive: connection - active,
+            persistent: class.is_template() as i32,
         }
     }
 
@@ -270,6 +395,7 @@ impl Counts {
             connections: 0,
             active: -self.active,
             inactive: -self.inactive,
+            persistent: -self.persistent,
         }
     }
 }
@@ -313,7 +439,22 @@ pub trait Flows: Repeat {
     ) -> Insertion<Self::Entry>;
 
     /// See [`publish`].
-    fn publish_flow(&self, entry: Self::Entry, key: &Key, tuple: &Tuple, service: u32);
+    fn publish_flow(&self, entry: Self::Entry, key: &Key, tuple: &Tuple, about: About);
+
+    /// What the flow kept at `entry` is. Another flow may be there by now: compare the key.
+    fn flow_details(&self, entry: Self::Entry) -> Option<FlowDetails>;
+
+    /// Changes [`FlowDetails::back`] of a reply.
+    fn set_flow_back(&self, entry: Self::Entry, back: u32);
+}
+
+/// What is noted of a flow besides its tuple.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// [`FlowDetails::service`].
+    pub service: u32,
+    /// [`FlowDetails::back`].
+    pub back: u32,
 }
 
 impl<B: Buckets> Flows for B {
@@ -335,8 +476,18 @@ impl<B: Buckets> Flows for B {
     }
 
     #[inline(always)]
-    fn publish_flow(&self, place: Place, key: &Key, tuple: &Tuple, service: u32) {
-        publish(self, place, key, tuple, service);
+    fn publish_flow(&self, place: Place, key: &Key, tuple: &Tuple, about: About) {
+        publish(self, place, key, tuple, &about);
+    }
+
+    #[inline(always)]
+    fn flow_details(&self, place: Place) -> Option<FlowDetails> {
+        self.details(place)
+    }
+
+    #[inline(always)]
+    fn set_flow_back(&self, place: Place, back: u32) {
+        self.set_back(place, back);
     }
 }
 
@@ -354,7 +505,13 @@ pub trait Buckets: Repeat {
     fn bucket(&self, index: u32) -> Option<Self::Bucket<'_>>;
 
     /// Writes what the flow at `place` is. The entry must be [`BUSY`] with the caller.
-    fn describe(&self, place: Place, tuple: &Tuple, service: u32);
+    fn describe(&self, place: Place, tuple: &Tuple, about: About);
+
+    /// What was written about the flow at `place`.
+    fn details(&self, place: Place) -> Option<FlowDetails>;
+
+    /// Writes [`FlowDetails::back`] of the flow at `place`.
+    fn set_back(&self, place: Place, back: u32);
 }
 
 /// Where an entry is.
@@ -391,6 +548,7 @@ mod tests {
                 address: Addr::from_v4_word(1),
                 ports,
                 protocol: 6,
+                role: Role::Connection,
             };
             let key = tuple.key(seed);
             prop_assert!(key.digest != EMPTY && key.digest != BUSY);
@@ -408,6 +566,7 @@ mod tests {
             address: Addr::default(),
             ports,
             protocol: 6,
+            role: Role::Connection,
         };
         assert_eq!(tuple.client_port().number(), 40_000);
         assert_eq!(tuple.port().number(), 80);

@@ -1,6 +1,6 @@
 //! Finding, continuing and inserting flows.
 
-use super::{BUSY, Bucket, Buckets, CANDIDATES, Counts, Key, Place, Tuple, Word};
+use super::{About, BUSY, Bucket, Buckets, CANDIDATES, Counts, Key, Place, Tuple, Word};
 use crate::layout::WAYS;
 use crate::repeat::Body;
 use crate::time::Tick;
@@ -40,7 +40,7 @@ fn probe<B: Buckets>(table: &B, key: &Key, n: usize, now: Tick) -> Option<(Place
                 return Some((
                     Place {
                         bucket: index,
-                        way: way as u32,
+                        way: (way as u32 ^ u32::from(table.blur())) & (WAYS as u32 - 1),
                     },
                     word,
                 ));
@@ -61,14 +61,12 @@ pub fn continue_flow<B: Buckets>(table: &B, place: Place, old: Word, new: Word) 
     {
         return None;
     }
-    let (before, after) = (
-        old.class().is_active() as i32,
-        new.class().is_active() as i32,
-    );
+    let (before, after) = (Counts::of(old), Counts::of(new));
     Some(Counts {
         connections: 0,
-        active: after - before,
-        inactive: before - after,
+        active: after.active - before.active,
+        inactive: after.inactive - before.inactive,
+        persistent: 0,
     })
 }
 
@@ -114,8 +112,8 @@ pub fn insert<B: Buckets>(table: &B, key: &Key, word: Word, now: Tick) -> Insert
 /// To be called after everything else: the details are in no cache, and the next atomic
 /// operation waits until they are written. Out of line to spare its caller's stack.
 #[inline(never)]
-pub fn publish<B: Buckets>(table: &B, place: Place, key: &Key, tuple: &Tuple, service: u32) {
-    table.describe(place, tuple, service);
+pub fn publish<B: Buckets>(table: &B, place: Place, key: &Key, tuple: &Tuple, about: &About) {
+    table.describe(place, tuple, *about);
     if let Some(bucket) = table.bucket(place.bucket) {
         bucket.set_digest(place.way as usize & (WAYS - 1), key.digest);
     }
@@ -207,7 +205,7 @@ impl<B: Buckets> Body for Search<'_, B> {
                 self.cost = cost;
                 self.place = Place {
                     bucket: index,
-                    way: way as u32,
+                    way: (way as u32 ^ u32::from(self.table.blur())) & (WAYS as u32 - 1),
                 };
                 self.digest = digest;
             }

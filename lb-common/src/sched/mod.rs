@@ -14,7 +14,7 @@ mod wrr;
 pub use edit::turn_after_changes;
 pub use edit::{first_turn, turn_after_change, turn_of_scheduler};
 
-use crate::datapath::Tables;
+use crate::datapath::{Packet, Tables};
 use crate::flow;
 use crate::layout::{Member, Service};
 use crate::repeat::Body;
@@ -172,11 +172,12 @@ fn gcd(mut a: u32, mut b: u32) -> u32 {
 
 /// The server for a new connection; none when no server may take one.
 #[inline(always)]
-pub fn schedule<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
+pub fn schedule<T: Tables>(tables: &T, _packet: &Packet, record: u32) -> Option<u32> {
     /// How often to begin again when another CPU took the turn at the same time. After that the
     /// choice counts and the turn does not move: two connections get the same server.
     const TRIES: u32 = 4;
 
+    let service = tables.service(record)?;
     let mut choice = Choice {
         tables,
         service,
@@ -231,14 +232,15 @@ impl<T: Tables> Body for Choice<'_, T> {
     }
 }
 
+/// Notes that a server with connection thresholds got another connection.
+#[inline(always)]
+pub fn note_connection<T: Tables>(_tables: &T, _server: u32) {}
+
 /// The server of a flow for which the table has no room: always the same one, as long as it is
 /// in the list with a weight; none when no server has one.
-#[inline(never)]
-pub fn schedule_stateless<T: Tables>(
-    tables: &T,
-    service: &Service,
-    key: &flow::Key,
-) -> Option<u32> {
+#[inline(always)]
+pub fn schedule_stateless<T: Tables>(tables: &T, record: u32, key: &flow::Key) -> Option<u32> {
+    let service = tables.service(record)?;
     let mut step = stateless::Pick::new(service.len, *key);
     walk(tables, service, service.len, &mut step);
     step.server()

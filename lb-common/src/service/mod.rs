@@ -28,10 +28,27 @@ impl Key {
         }
     }
 
+    /// The key of a mark of IPv4 packets, or of IPv6 packets.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_mark(mark: u32, v4: bool) -> Self {
+        Self {
+            addr: Addr::from_words([0, 0, 0, mark]),
+            // No protocol number has so many bits.
+            port_protocol: u32::from_le(if v4 { 4 } else { 6 } << 24),
+        }
+    }
+
     /// The virtual address.
     #[must_use]
     pub const fn addr(&self) -> Addr {
         self.addr
+    }
+
+    /// The virtual port.
+    #[must_use]
+    pub const fn port(&self) -> Port {
+        Port::from_word(u16::from_le(self.port_protocol.to_le() as u16))
     }
 
     /// The hash of the key under a directory's seed.

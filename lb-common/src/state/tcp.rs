@@ -1,6 +1,6 @@
 //! TCP as a director sees it (net/netfilter/ipvs/ip_vs_proto_tcp.c).
 
-use super::Class;
+use super::{Class, Direction};
 use crate::wire::tcp_flags::{ACK, FIN, RST, SYN};
 
 /// A connection's state, with ipvs's number.
@@ -89,33 +89,55 @@ impl State {
     }
 }
 
-/// The next class of a connection of which only the client's packets are seen, as with direct
-/// routing and tunnels (`tcp_states`, rows INPUT_ONLY).
+/// The next class of a connection after a segment (`tcp_states`).
 ///
 /// `class` must be a TCP class. A segment without any of the four flags closes the connection,
 /// as it does in ipvs.
 #[inline(always)]
 #[must_use]
-pub const fn next_input_only(class: Class, flags: u8) -> Class {
+pub const fn next(direction: Direction, class: Class, flags: u8) -> Class {
     use State::{
         Close as CL, CloseWait as CW, Established as ES, FinWait as FW, LastAck as LA,
         Listen as LI, SynRecv as SR, SynSent as SS, TimeWait as TW,
     };
-    //                          NO  ES  SS  SR  FW  TW  CL  CW  LA  LI  SA
-    const ON_SYN: u64 = row([SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR]);
-    const ON_FIN: u64 = row([CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW]);
-    const ON_ACK: u64 = row([ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES]);
-    const ON_RST: u64 = row([CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL]);
+    /// Rows for SYN, FIN, ACK, RST.
+    #[rustfmt::skip]
+    const INPUT: [u64; 4] = [
+        //   NO  ES  SS  SR  FW  TW  CL  CW  LA  LI  SA
+        row([SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR]),
+        row([CL, CW, SS, TW, TW, TW, CL, CW, LA, LI, TW]),
+        row([ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES]),
+        row([CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, SR]),
+    ];
+    #[rustfmt::skip]
+    const OUTPUT: [u64; 4] = [
+        row([SS, ES, SS, SR, SS, SS, SS, SS, SS, LI, SR]),
+        row([TW, FW, SS, TW, FW, TW, CL, TW, LA, LI, TW]),
+        row([ES, ES, SS, ES, FW, TW, CL, CW, LA, ES, ES]),
+        row([CL, CL, SS, CL, CL, TW, CL, CL, CL, CL, CL]),
+    ];
+    #[rustfmt::skip]
+    const INPUT_ONLY: [u64; 4] = [
+        row([SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR]),
+        row([CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW]),
+        row([ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES]),
+        row([CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL]),
+    ];
     const ON_NONE: u64 = row([CL; 11]);
 
+    let [on_syn, on_fin, on_ack, on_rst] = match direction {
+        Direction::Input => INPUT,
+        Direction::Output => OUTPUT,
+        Direction::InputOnly => INPUT_ONLY,
+    };
     let row = if flags & RST != 0 {
-        ON_RST
+        on_rst
     } else if flags & SYN != 0 {
-        ON_SYN
+        on_syn
     } else if flags & FIN != 0 {
-        ON_FIN
+        on_fin
     } else if flags & ACK != 0 {
-        ON_ACK
+        on_ack
     } else {
         ON_NONE
     };
@@ -192,7 +214,7 @@ mod tests {
     fn every_state_and_event() {
         for (event, flags, row) in TABLE {
             for (state, expected) in State::ALL.into_iter().zip(row) {
-                let next = next_input_only(state.into(), flags);
+                let next = next(Direction::InputOnly, state.into(), flags);
                 assert_eq!(short(next), expected, "{event} in {}", state.name());
             }
         }
@@ -200,18 +222,18 @@ mod tests {
 
     #[test]
     fn flags_have_ipvs_priority() {
-        let next = |flags| next_input_only(State::Established.into(), flags).name();
-        assert_eq!(next(RST | SYN | FIN | ACK), "CLOSE");
-        assert_eq!(next(SYN | FIN | ACK), "ESTABLISHED");
-        assert_eq!(next(FIN | ACK), "FIN_WAIT");
-        assert_eq!(next(ACK), "ESTABLISHED");
+        let after = |flags| next(Direction::InputOnly, State::Established.into(), flags).name();
+        assert_eq!(after(RST | SYN | FIN | ACK), "CLOSE");
+        assert_eq!(after(SYN | FIN | ACK), "ESTABLISHED");
+        assert_eq!(after(FIN | ACK), "FIN_WAIT");
+        assert_eq!(after(ACK), "ESTABLISHED");
     }
 
     #[test]
     fn no_class_leaves_the_table() {
         for number in 0..64 {
             for flags in 0..=255 {
-                assert!(next_input_only(Class::new(number), flags).number() < 16);
+                assert!(next(Direction::InputOnly, Class::new(number), flags).number() < 16);
             }
         }
     }

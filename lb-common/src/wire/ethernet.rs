@@ -13,6 +13,10 @@ pub mod ethertype {
     pub const IPV4: u16 = 0x0800;
     /// IPv6.
     pub const IPV6: u16 = 0x86dd;
+    /// A VLAN tag.
+    pub const VLAN: u16 = 0x8100;
+    /// A provider's VLAN tag (IEEE 802.1ad).
+    pub const QINQ: u16 = 0x88a8;
 }
 
 /// An Ethernet address: the six bytes as they lie, in the low bytes of a word, little end first.

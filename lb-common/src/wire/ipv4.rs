@@ -36,6 +36,27 @@ impl Ipv4<'_> {
         u16::from_be_bytes(self.bytes::<6, 2>()) & 0x3fff != 0
     }
 
+    /// Where the fragment's data belongs in the packet, in units of eight bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn fragment_offset(&self) -> u16 {
+        u16::from_be_bytes(self.bytes::<6, 2>()) & 0x1fff
+    }
+
+    /// Whether routers must not fragment the packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn dont_fragment(&self) -> bool {
+        self.0[6] & 0x40 != 0
+    }
+
+    /// What all fragments of a packet have in common, as a word.
+    #[inline(always)]
+    #[must_use]
+    pub fn identification_word(&self) -> u16 {
+        u16::from_ne_bytes(self.bytes::<4, 2>())
+    }
+
     /// Time to live.
     #[inline(always)]
     #[must_use]
@@ -65,6 +86,31 @@ impl Ipv4<'_> {
     #[must_use]
     pub fn source_word(&self) -> u32 {
         u32::from_ne_bytes(self.bytes::<12, 4>())
+    }
+
+    /// The header checksum as a word.
+    #[inline(always)]
+    #[must_use]
+    pub fn checksum_word(&self) -> u16 {
+        u16::from_ne_bytes(self.bytes::<10, 2>())
+    }
+
+    /// Sets the header checksum.
+    #[inline(always)]
+    pub fn set_checksum_word(&mut self, word: u16) {
+        self.0[10..12].copy_from_slice(&word.to_ne_bytes());
+    }
+
+    /// Sets the source address.
+    #[inline(always)]
+    pub fn set_source_word(&mut self, word: u32) {
+        self.0[12..16].copy_from_slice(&word.to_ne_bytes());
+    }
+
+    /// Sets the destination address.
+    #[inline(always)]
+    pub fn set_destination_word(&mut self, word: u32) {
+        self.0[16..20].copy_from_slice(&word.to_ne_bytes());
     }
 
     /// The destination address as a word.

@@ -6,7 +6,8 @@ use lb_common::layout::Sizes;
 use lb_common::memory::Memory;
 use lb_common::reason::Reason;
 use lb_common::state::Class;
-use lb_common::state::tcp::{State, next_input_only};
+use lb_common::state::Direction;
+use lb_common::state::tcp::{State, next};
 use lb_common::time::Tick;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -55,7 +56,11 @@ struct Model {
 impl Model {
     fn packet(&mut self, memory: &Memory, flow: Flow, flags: u8) -> Result<u32, Reason> {
         let after = |class: Option<Class>| match flow.protocol {
-            TCP => next_input_only(class.unwrap_or(State::None.into()), flags),
+            TCP => next(
+                Direction::InputOnly,
+                class.unwrap_or(State::None.into()),
+                flags,
+            ),
             _ if class.is_some() => Class::UDP,
             _ => Class::UDP_FIRST,
         };

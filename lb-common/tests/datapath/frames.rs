@@ -7,7 +7,7 @@ use lb_common::memory::{Memory, NewServer, NewService};
 use lb_common::reason::Reason;
 use lb_common::sched::Kind;
 use lb_common::service::Key;
-use lb_common::wire::MacAddr;
+use lb_common::wire::{Buffer, MacAddr};
 use std::net::{IpAddr, Ipv4Addr};
 
 pub(crate) const TCP: u8 = 6;
@@ -121,7 +121,11 @@ fn next_hop(server: u32) -> MacAddr {
 
 /// Sends a frame; gives the server that it went to.
 pub(crate) fn send(memory: &Memory, frame: &mut [u8]) -> Result<u32, Reason> {
-    let verdict = process(frame, memory).inspect_err(|reason| memory.count_event(*reason))?;
+    let mut buffer = Buffer::new(frame);
+    let verdict = process(&mut buffer, memory)
+        .result()
+        .inspect_err(|reason| memory.count_event(*reason))?;
+    frame.copy_from_slice(buffer.frame());
     assert_eq!(verdict, Verdict::Transmit);
     assert_eq!(frame[..4], [2, 0, 0, 1], "the next hop is a server");
     Ok(u32::from(frame[4]) << 8 | u32::from(frame[5]))

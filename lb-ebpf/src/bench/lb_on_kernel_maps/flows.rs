@@ -7,7 +7,8 @@
 use crate::atomic::field;
 use crate::tables::Maps;
 use aya_ebpf::{btf_maps::LruHashMap, macros::btf_map};
-use lb_common::flow::{Counts, Flows, Insertion, Key, Tuple, Word};
+use lb_common::flow::{About, Counts, Flows, Insertion, Key, Tuple, Word};
+use lb_common::layout::FlowDetails;
 use lb_common::state::Class;
 use lb_common::time::Tick;
 
@@ -66,6 +67,7 @@ impl Flows for Maps<'_> {
             connections: 0,
             active: change,
             inactive: -change,
+            persistent: 0,
         })
     }
 
@@ -94,5 +96,14 @@ impl Flows for Maps<'_> {
 
     /// The map publishes what it inserts.
     #[inline(always)]
-    fn publish_flow(&self, _: *mut Flow, _: &Key, _: &Tuple, _: u32) {}
+    fn publish_flow(&self, _: *mut Flow, _: &Key, _: &Tuple, _: About) {}
+
+    /// The map does not say.
+    #[inline(always)]
+    fn flow_details(&self, _: *mut Flow) -> Option<FlowDetails> {
+        None
+    }
+
+    #[inline(always)]
+    fn set_flow_back(&self, _: *mut Flow, _: u32) {}
 }

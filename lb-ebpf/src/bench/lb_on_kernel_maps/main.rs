@@ -3,7 +3,7 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(
     target_arch = "bpf",
-    feature(core_intrinsics),
+    feature(core_intrinsics, linkage),
     expect(
         internal_features,
         reason = "core::sync::atomic does not exist on this target"
@@ -25,6 +25,9 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 #[path = "../../programs.rs"]
 mod programs;
+#[cfg(target_arch = "bpf")]
+#[path = "../../stages.rs"]
+mod stages;
 #[cfg(target_arch = "bpf")]
 #[path = "../../tables.rs"]
 mod tables;

@@ -1,0 +1,97 @@
+//! Forwarding methods: a packet on its way to its server, or back to its client
+//! (net/netfilter/ipvs/ip_vs_xmit.c).
+
+mod masquerade;
+mod route;
+mod tunnel;
+
+use super::{Packet, Tables, Verdict, Way, reply};
+use crate::addr::{Addr, Port};
+use crate::flow::{Tuple, Word};
+use crate::layout::server_flags;
+use crate::reason::Reason;
+use crate::wire::Frame;
+
+/// Rewrites a frame for its server, counts it, and says where it leaves.
+#[inline(always)]
+pub(super) fn forward<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    word: Word,
+    flags: u32,
+    way: [u64; 3],
+) -> Result<Verdict, Reason> {
+    let server = word.server();
+    let method = flags & server_flags::METHOD;
+    if method == server_flags::LOCAL {
+        tables.count_packet(server, packet.bytes.into(), false);
+        return Ok(Verdict::Pass);
+    }
+    let way = Way::decode(way).ok_or(Reason::Unresolved)?;
+    if packet.ttl <= 1 {
+        return Err(Reason::TtlExceeded);
+    }
+    match method {
+        server_flags::ROUTE => route::route(frame, packet, &way)?,
+        server_flags::MASQUERADE => {
+            masquerade::to_server(frame, tables, packet, &way, word)?;
+        }
+        _ => tunnel::tunnel(frame, tables, packet, &way, server, flags)?,
+    }
+    tables.count_packet(server, packet.bytes.into(), false);
+    Ok(leave(tables, way.ifindex))
+}
+
+/// Rewrites a masqueraded server's frame for its client, counts it, and says where it leaves:
+/// `address` and `port` are the virtual ones, `back` is [`crate::layout::FlowDetails::back`].
+#[inline(always)]
+pub(super) fn to_client<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    server: u32,
+    address: Addr,
+    port: Port,
+    back: u32,
+) -> Result<Verdict, Reason> {
+    let way = match back.checked_sub(1) {
+        Some(index) => tables.back_way(index),
+        None => 0,
+    };
+    let (destination, place) = reply::decode(way);
+    let Some((ifindex, source)) = tables.egress(place.wrapping_sub(1)) else {
+        // Routing takes one from the TTL itself.
+        masquerade::to_client(frame, packet, address, port)?;
+        tables.count_packet(server, packet.bytes.into(), true);
+        tables.count_event(Reason::RoutedByHost);
+        return Ok(Verdict::Pass);
+    };
+    if packet.ttl <= 1 {
+        return Err(Reason::TtlExceeded);
+    }
+    masquerade::to_client(frame, packet, address, port)?;
+    tables.count_packet(server, packet.bytes.into(), true);
+    route::hop(frame, packet)?;
+    route::address(frame, destination, source)?;
+    Ok(leave(tables, ifindex))
+}
+
+#[inline(always)]
+fn leave<T: Tables>(tables: &T, ifindex: u32) -> Verdict {
+    if ifindex == tables.ingress() {
+        Verdict::Transmit
+    } else {
+        Verdict::Redirect(ifindex)
+    }
+}
+
+/// The server's port of a flow: its own, unless it has none or the flow keeps the virtual one.
+#[inline(always)]
+pub(super) fn server_port(tuple: &Tuple, word: Word, port: u16) -> Port {
+    if port == 0 || word.has(Word::KEEPS_PORT) {
+        tuple.port()
+    } else {
+        Port::new(port)
+    }
+}

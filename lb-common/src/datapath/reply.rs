@@ -1,0 +1,145 @@
+//! Masqueraded servers' packets, back to their clients.
+
+use super::{Packet, Stages, Tables, Verdict, follow, forward};
+use crate::flow::{Role, Tuple, Word};
+use crate::hash;
+use crate::layout::{BACK_WAYS, BackWay, punt, service_flags};
+use crate::reason::Reason;
+use crate::state::Direction;
+use crate::wire::{Frame, MacAddr};
+
+/// A packet that a masqueraded server may have sent for one of its flows
+/// (net/netfilter/ipvs/ip_vs_core.c: `ip_vs_out_hook`, `handle_response`).
+#[inline(always)]
+pub fn reply<F: Frame, T: Stages>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+) -> Result<Verdict, Reason> {
+    let now = tables.now();
+    let tuple = packet.tuple.reversed(Role::Reply);
+    let key = tuple.key(tables.flow_seed());
+    let (entry, word) = tables
+        .find_flow(&key, &tuple, now)
+        .ok_or(Reason::NoService)?;
+    let details = tables.flow_details(entry).ok_or(Reason::Inconsistent)?;
+    let connection = Tuple {
+        client: details.client,
+        address: details.address,
+        ports: details.ports,
+        protocol: packet.tuple.protocol,
+        role: Role::Connection,
+    };
+    // The entry may have become another flow's since it was found.
+    if connection.client != tuple.client || connection.client_port() != tuple.client_port() {
+        return Err(Reason::NoService);
+    }
+    help(tables, details.service, packet)?;
+    if !word.has(Word::ONE_PACKET) {
+        let key = connection.key(tables.flow_seed());
+        let (forth, seen) = tables
+            .find_flow(&key, &connection, now)
+            .ok_or(Reason::NoService)?;
+        if seen.server() != word.server() {
+            return Err(Reason::NoService);
+        }
+        if let Some(next) = follow::advance(tables, Direction::Output, packet, forth, seen, now) {
+            let back = word.moved(next.class(), next.deadline());
+            tables.continue_flow(entry, word, back);
+            if next.has(Word::CONTROLLED) {
+                follow::hold(tables, &connection, next);
+            }
+        }
+    }
+    forward::to_client(
+        frame,
+        tables,
+        packet,
+        word.server(),
+        connection.address,
+        connection.port(),
+        details.back,
+    )
+}
+
+/// Hands a server's packet to the agent if its service has a helper.
+#[inline(always)]
+fn help<T: Tables>(tables: &T, service: u32, packet: &Packet) -> Result<(), Reason> {
+    let Some(record) = tables
+        .record(service)
+        .and_then(|record| tables.service(record))
+    else {
+        return Ok(());
+    };
+    let helped = record.flags & service_flags::HELPED != 0
+        && record.port == u32::from(packet.tuple.client_port().number());
+    if !helped || tables.is_resent() {
+        return Ok(());
+    }
+    Err(if tables.punt(punt::Why::FromServer, service) {
+        Reason::Helped
+    } else {
+        Reason::HelperBusy
+    })
+}
+
+/// Keeps the server's half of a flow in step with the client's, `word`; `packet` is the client's.
+/// Gives what the half is found by, and where the way back to the client is kept, when it is not
+/// there and has to be made.
+#[inline(always)]
+pub fn keep<T: Tables>(tables: &T, packet: &Packet, word: Word) -> Option<(Tuple, u32)> {
+    let (address, port) = tables.server_end(word.server())?;
+    let port = forward::server_port(&packet.tuple, word, port);
+    let tuple = Tuple {
+        address,
+        ports: Tuple::ports(packet.tuple.client_port(), port),
+        role: Role::Reply,
+        ..packet.tuple
+    };
+    let back = back(tables, packet);
+    let (key, now) = (tuple.key(tables.flow_seed()), tables.now());
+    let Some((entry, seen)) = tables.find_flow(&key, &tuple, now) else {
+        return Some((tuple, back));
+    };
+    if seen.server() != word.server() {
+        return Some((tuple, back));
+    }
+    let next = seen.moved(word.class(), word.deadline());
+    if next != seen {
+        tables.continue_flow(entry, seen, next);
+    }
+    // The kernel may have found a better way meanwhile.
+    let details = tables.flow_details(entry)?;
+    if details.back != back {
+        tables.set_flow_back(entry, back);
+    }
+    None
+}
+
+/// Where the way back to a client is kept, plus 1; 0 for none.
+#[inline(always)]
+fn back<T: Tables>(tables: &T, packet: &Packet) -> u32 {
+    /// Places that a way may have.
+    const TRIES: u32 = 4;
+
+    let tuple = &packet.tuple;
+    let Some(way) = tables.route(tuple.address, tuple.client, packet.bytes) else {
+        return 0;
+    };
+    let first = hash::below(hash::finish(way) as u32, BACK_WAYS);
+    let mut i = 0;
+    while i < TRIES {
+        let index = (first + i) & (BACK_WAYS - 1);
+        if tables.back_way(index) == way || tables.set_back_way(index, way) {
+            return index + 1;
+        }
+        i += 1;
+    }
+    0
+}
+
+/// The next hop's Ethernet address, and the egress interface's place plus 1, of a way back.
+#[inline(always)]
+pub(super) const fn decode(way: BackWay) -> (MacAddr, u32) {
+    (MacAddr::from_word(way), (way >> 48) as u32)
+}

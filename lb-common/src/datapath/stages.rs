@@ -1,0 +1,109 @@
+//! The stages off the way of known flows' packets.
+
+use super::{Ending, Packet, Tables};
+use crate::flow::{About, Key, Tuple, Word};
+use crate::reason::Reason;
+use crate::wire::Frame;
+use core::borrow::Borrow;
+
+pub use super::answer::answer;
+pub use super::error::error;
+pub use super::find::further;
+pub use super::fragment::{
+    follow as fragment, remember as remember_fragment, remember_reply as remember_reply_fragment,
+};
+pub use super::open::{choose, enter, help, without_entry};
+pub use super::parse::parse;
+pub use super::persist::{hold as hold_template, new_template};
+pub use super::reply::{keep as keep_reply, reply};
+pub use crate::sched::{schedule, schedule_stateless};
+
+/// The stages as methods of the tables, so that the kernel's side can make each a function that
+/// the verifier checks once and by itself. On the host they are the functions of this module.
+#[expect(missing_docs, reason = "each is documented where it is")]
+pub trait Stages: Tables + Sized {
+    /// What parsing gives: a packet, or where it lies.
+    type Parsed: Borrow<Packet>;
+
+    /// Parses the packet, or gives the number of the reason why it is none of lb's.
+    fn parse<F: Frame>(&self, frame: &mut F) -> Result<Self::Parsed, u32>;
+
+    fn further(&self, packet: &Packet, exact: Option<u32>) -> Option<u32> {
+        further(self, packet, exact)
+    }
+
+    fn help(&self, packet: &Packet, record: u32) -> Result<(), Reason> {
+        help(self, packet, record)
+    }
+
+    fn choose(&self, packet: &Packet, record: u32) -> Result<Word, Reason> {
+        choose(self, packet, record)
+    }
+
+    fn enter(
+        &self,
+        packet: &Packet,
+        tuple: &Tuple,
+        word: Word,
+        about: About,
+        opened: bool,
+    ) -> bool {
+        enter(self, packet, tuple, word, about, opened)
+    }
+
+    fn without_entry(&self, packet: &Packet, record: u32, chosen: Word) -> Result<Word, Reason> {
+        without_entry(self, packet, record, chosen)
+    }
+
+    fn begin_template(&self, packet: &Packet, record: u32, chosen: Word) {
+        if let Some((tuple, word)) = new_template(self, packet, record, chosen) {
+            let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
+            self.enter(packet, &tuple, word, About { service, back: 0 }, false);
+        }
+    }
+
+    fn schedule(&self, packet: &Packet, record: u32) -> Option<u32> {
+        schedule(self, packet, record)
+    }
+
+    fn schedule_stateless(&self, record: u32, key: &Key) -> Option<u32> {
+        schedule_stateless(self, record, key)
+    }
+
+    fn keep_reply(&self, packet: &Packet, word: Word) {
+        if let Some((tuple, back)) = keep_reply(self, packet, word) {
+            let service = self.server_service(word.server()).unwrap_or(u32::MAX);
+            let word = word.with(Word::REPLY);
+            self.enter(packet, &tuple, word, About { service, back }, false);
+        }
+    }
+
+    fn hold_template(&self, connection: &Tuple, service: u32, word: Word) {
+        hold_template(self, connection, service, word);
+    }
+
+    fn remember_fragment(&self, packet: &Packet, word: Word) {
+        remember_fragment(self, packet, word);
+    }
+
+    fn remember_reply_fragment(&self, packet: &Packet) {
+        remember_reply_fragment(self, packet);
+    }
+
+    fn reply<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
+        Ending::of(reply(frame, self, packet))
+    }
+
+    fn fragment<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
+        Ending::of(fragment(frame, self, packet))
+    }
+
+    fn error<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
+        Ending::of(error(frame, self, packet))
+    }
+
+    /// Makes an answer of a packet that cannot go on for the reason with this number.
+    fn answer<F: Frame>(&self, frame: &mut F, packet: &Packet, reason: u32) -> Ending {
+        Ending::of(answer(frame, self, packet, Reason::from_number(reason)))
+    }
+}

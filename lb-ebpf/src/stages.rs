@@ -1,0 +1,265 @@
+//! The stages off the way of known flows' packets, each a global function: the verifier checks
+//! those once, by themselves, and takes their results for any number. Inlined, every stage would
+//! be checked again for every way that leads to it: a million steps and more.
+//!
+//! They are weak, so that the compiler cannot look into them from outside: it would leave out
+//! arguments that it finds unused and checks that it finds needless, which the verifier wants.
+//!
+//! They take numbers only: the packet lies in [`maps::Scratch`].
+#![expect(
+    unsafe_code,
+    reason = "global functions have names of their own, and map memory is raw pointers"
+)]
+
+use crate::frame::Xdp;
+use crate::maps;
+use crate::tables::Maps;
+use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
+use lb_common::datapath::{Ending, Packet, Stages, Tables as _, stages};
+use lb_common::flow::{About, Key, Tuple, Word};
+use lb_common::reason::Reason;
+use lb_common::wire::Frame;
+
+/// A number that may be none, as one more; 0 for none.
+#[inline(always)]
+fn some(number: Option<u32>) -> u64 {
+    number.map_or(0, |number| u64::from(number) + 1)
+}
+
+#[inline(always)]
+fn number(some: u64) -> Option<u32> {
+    some.checked_sub(1).map(|number| number as u32)
+}
+
+/// The word of a flow, or the number of a reason: no live word is as small.
+#[inline(always)]
+fn word_or_reason(result: Result<Word, Reason>) -> u64 {
+    match result {
+        Ok(word) => word.bits(),
+        Err(reason) => reason as u64,
+    }
+}
+
+#[inline(always)]
+fn as_word(code: u64) -> Result<Word, Reason> {
+    if code < u64::from(Reason::COUNT) {
+        return Err(Reason::from_number(code as u32));
+    }
+    Ok(Word::from_bits(code))
+}
+
+/// Defines global functions that run a stage over the tables and the packet in the scratch place.
+macro_rules! global {
+    ($($name:ident($($argument:ident: $type:ty),*), $missing:expr => |$tables:ident, $frame:ident, $packet:ident| $body:expr;)*) => {$(
+        #[unsafe(no_mangle)]
+        #[linkage = "weak"]
+        extern "C" fn $name(ctx: *mut xdp_md, $($argument: $type),*) -> u64 {
+            let context = XdpContext::new(ctx);
+            let Some($tables) = Maps::open(&context) else {
+                return $missing;
+            };
+            let $packet = $tables.packet();
+            #[allow(unused, reason = "not every stage changes the frame")]
+            let mut $frame = Xdp(&context);
+            $body
+        }
+    )*};
+}
+
+const INCONSISTENT: u64 = Reason::Inconsistent as u64;
+const GONE: u64 = Ending::refusal(Reason::Inconsistent as u32).bits();
+
+global! {
+    stage_further(exact: u64), 0 => |tables, frame, packet| {
+        some(stages::further(&tables, packet, number(exact)))
+    };
+    stage_help(record: u32), 0 => |tables, frame, packet| {
+        match stages::help(&tables, packet, record) {
+            Ok(()) => 0,
+            Err(reason) => 1 + reason as u64,
+        }
+    };
+    stage_choose(record: u32), INCONSISTENT => |tables, frame, packet| {
+        word_or_reason(stages::choose(&tables, packet, record))
+    };
+    stage_enter(word: u64, service: u32, back: u32, opened: u32), 0 => |tables, frame, packet| {
+        let (word, about) = (Word::from_bits(word), About { service, back });
+        u64::from(stages::enter(&tables, packet, tables.lent(), word, about, opened != 0))
+    };
+    stage_without_entry(record: u32, chosen: u64), INCONSISTENT => |tables, frame, packet| {
+        word_or_reason(stages::without_entry(&tables, packet, record, Word::from_bits(chosen)))
+    };
+    stage_new_template(record: u32, chosen: u64), 0 => |tables, frame, packet| {
+        match stages::new_template(&tables, packet, record, Word::from_bits(chosen)) {
+            Some((tuple, word)) => {
+                tables.lend_tuple(&tuple);
+                word.bits()
+            }
+            None => 0,
+        }
+    };
+    stage_remember_fragment(word: u64), 0 => |tables, frame, packet| {
+        stages::remember_fragment(&tables, packet, Word::from_bits(word));
+        0
+    };
+    stage_remember_reply_fragment(), 0 => |tables, frame, packet| {
+        stages::remember_reply_fragment(&tables, packet);
+        0
+    };
+    stage_schedule(record: u32), 0 => |tables, frame, packet| {
+        some(stages::schedule(&tables, packet, record))
+    };
+    stage_stateless(record: u32, digest: u64, place: u64), 0 => |tables, frame, packet| {
+        some(stages::schedule_stateless(&tables, record, &Key::from_bits([digest, place])))
+    };
+    stage_keep_reply(word: u64), 0 => |tables, frame, packet| {
+        match stages::keep_reply(&tables, packet, Word::from_bits(word)) {
+            Some((tuple, back)) => {
+                tables.lend_tuple(&tuple);
+                1 + u64::from(back)
+            }
+            None => 0,
+        }
+    };
+    stage_hold_template(service: u32, word: u64), 0 => |tables, frame, packet| {
+        stages::hold_template(&tables, tables.lent(), service, Word::from_bits(word));
+        0
+    };
+    stage_reply(), GONE => |tables, frame, packet| {
+        Ending::of(stages::reply(&mut frame, &tables, packet)).bits()
+    };
+    stage_fragment(), GONE => |tables, frame, packet| {
+        Ending::of(stages::fragment(&mut frame, &tables, packet)).bits()
+    };
+    stage_error(), GONE => |tables, frame, packet| {
+        Ending::of(stages::error(&mut frame, &tables, packet)).bits()
+    };
+    stage_answer(reason: u32), GONE => |tables, frame, packet| {
+        Ending::of(stages::answer(&mut frame, &tables, packet, Reason::from_number(reason))).bits()
+    };
+}
+
+/// Parses the packet into the scratch place: 0, or why it is none of lb's, plus 1.
+#[unsafe(no_mangle)]
+#[linkage = "weak"]
+extern "C" fn stage_parse(ctx: *mut xdp_md) -> u64 {
+    let context = XdpContext::new(ctx);
+    let Some(scratch) = maps::scratch() else {
+        return 1 + Reason::Inconsistent as u64;
+    };
+    match stages::parse(&mut Xdp(&context)) {
+        Ok(packet) => {
+            // SAFETY: this CPU's own place, of which nobody holds a reference yet.
+            unsafe { (&raw mut (*scratch).packet).write(packet) };
+            0
+        }
+        Err(reason) => 1 + reason as u64,
+    }
+}
+
+impl<'a> Stages for Maps<'a> {
+    type Parsed = &'a Packet;
+
+    #[inline(always)]
+    fn parse<F: Frame>(&self, _: &mut F) -> Result<&'a Packet, u32> {
+        match stage_parse(self.context()).checked_sub(1) {
+            None => Ok(self.packet()),
+            Some(reason) => Err(reason as u32),
+        }
+    }
+
+    #[inline(always)]
+    fn further(&self, _: &Packet, exact: Option<u32>) -> Option<u32> {
+        number(stage_further(self.context(), some(exact)))
+    }
+
+    #[inline(always)]
+    fn help(&self, _: &Packet, record: u32) -> Result<(), Reason> {
+        match stage_help(self.context(), record).checked_sub(1) {
+            None => Ok(()),
+            Some(reason) => Err(Reason::from_number(reason as u32)),
+        }
+    }
+
+    #[inline(always)]
+    fn choose(&self, _: &Packet, record: u32) -> Result<Word, Reason> {
+        as_word(stage_choose(self.context(), record))
+    }
+
+    #[inline(always)]
+    fn enter(&self, _: &Packet, tuple: &Tuple, word: Word, about: About, opened: bool) -> bool {
+        self.lend_tuple(tuple);
+        let (service, back) = (about.service, about.back);
+        stage_enter(self.context(), word.bits(), service, back, opened.into()) != 0
+    }
+
+    #[inline(always)]
+    fn without_entry(&self, _: &Packet, record: u32, chosen: Word) -> Result<Word, Reason> {
+        as_word(stage_without_entry(self.context(), record, chosen.bits()))
+    }
+
+    #[inline(always)]
+    fn begin_template(&self, _: &Packet, record: u32, chosen: Word) {
+        let word = stage_new_template(self.context(), record, chosen.bits());
+        if word != 0 {
+            let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
+            stage_enter(self.context(), word, service, 0, 0);
+        }
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, _: &Packet, word: Word) {
+        stage_remember_fragment(self.context(), word.bits());
+    }
+
+    #[inline(always)]
+    fn remember_reply_fragment(&self, _: &Packet) {
+        stage_remember_reply_fragment(self.context());
+    }
+
+    #[inline(always)]
+    fn schedule(&self, _: &Packet, record: u32) -> Option<u32> {
+        number(stage_schedule(self.context(), record))
+    }
+
+    #[inline(always)]
+    fn schedule_stateless(&self, record: u32, key: &Key) -> Option<u32> {
+        let [digest, place] = key.bits();
+        number(stage_stateless(self.context(), record, digest, place))
+    }
+
+    #[inline(always)]
+    fn keep_reply(&self, _: &Packet, word: Word) {
+        if let Some(back) = number(stage_keep_reply(self.context(), word.bits())) {
+            let service = self.server_service(word.server()).unwrap_or(u32::MAX);
+            let word = word.with(Word::REPLY);
+            stage_enter(self.context(), word.bits(), service, back, 0);
+        }
+    }
+
+    #[inline(always)]
+    fn hold_template(&self, connection: &Tuple, service: u32, word: Word) {
+        self.lend_tuple(connection);
+        stage_hold_template(self.context(), service, word.bits());
+    }
+
+    #[inline(always)]
+    fn reply<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
+        Ending::from_bits(stage_reply(self.context()))
+    }
+
+    #[inline(always)]
+    fn fragment<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
+        Ending::from_bits(stage_fragment(self.context()))
+    }
+
+    #[inline(always)]
+    fn error<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
+        Ending::from_bits(stage_error(self.context()))
+    }
+
+    #[inline(always)]
+    fn answer<F: Frame>(&self, _: &mut F, _: &Packet, reason: u32) -> Ending {
+        Ending::from_bits(stage_answer(self.context(), reason))
+    }
+}
