@@ -30,9 +30,18 @@ pub trait Frame {
     ///
     /// Only one window at a time can exist: that two of them overlap is a compile error.
     fn window<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]>;
+
+    /// Adds `bytes` bytes in front of the Ethernet header, or `None` when there is no room for
+    /// them; the frame is then as it was. What the new bytes hold is undefined, and all offsets
+    /// known before are off by `bytes`.
+    fn grow(&mut self, bytes: usize) -> Option<()>;
+
+    /// Takes `bytes` bytes from the frame's head, or `None` when that would leave less than an
+    /// Ethernet header; the frame is then as it was. All offsets known before are off by `bytes`.
+    fn shrink(&mut self, bytes: usize) -> Option<()>;
 }
 
-/// Frames of the host.
+/// Frames of the host that keep their head where it is.
 impl Frame for [u8] {
     fn len(&self) -> usize {
         <[u8]>::len(self)
@@ -40,6 +49,71 @@ impl Frame for [u8] {
 
     fn window<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
         self.get_mut(offset..)?.first_chunk_mut()
+    }
+
+    fn grow(&mut self, _bytes: usize) -> Option<()> {
+        None
+    }
+
+    fn shrink(&mut self, _bytes: usize) -> Option<()> {
+        None
+    }
+}
+
+/// A frame of the host whose head can move, as a driver's buffer has it.
+#[cfg(feature = "std")]
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+#[cfg(feature = "std")]
+impl Buffer {
+    /// The room in front of a new frame, in bytes: XDP_PACKET_HEADROOM of linux/bpf.h.
+    pub const HEADROOM: usize = 256;
+
+    /// A buffer that holds `frame`. Its headroom is not zero, so that a header of which a field
+    /// was never written shows.
+    #[must_use]
+    pub fn new(frame: &[u8]) -> Self {
+        let mut bytes = vec![0xee; Self::HEADROOM];
+        bytes.extend_from_slice(frame);
+        Self {
+            bytes,
+            start: Self::HEADROOM,
+        }
+    }
+
+    /// The frame as it is now.
+    #[must_use]
+    pub fn frame(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+}
+
+#[cfg(feature = "std")]
+impl Frame for Buffer {
+    fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    fn window<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        self.bytes.get_mut(self.start..)?.window(offset)
+    }
+
+    fn grow(&mut self, bytes: usize) -> Option<()> {
+        self.start = self.start.checked_sub(bytes)?;
+        Some(())
+    }
+
+    fn shrink(&mut self, bytes: usize) -> Option<()> {
+        let left = self.len().checked_sub(bytes)?;
+        if left < Ethernet::LEN {
+            return None;
+        }
+        self.start += bytes;
+        Some(())
     }
 }
 
@@ -75,3 +149,31 @@ macro_rules! view {
     };
 }
 use view;
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_moves_within_its_buffer() {
+        let frame: Vec<u8> = (0..40).collect();
+        let mut buffer = Buffer::new(&frame);
+        assert_eq!(buffer.shrink(27), None);
+        assert_eq!(buffer.frame(), frame);
+        assert_eq!(buffer.shrink(26), Some(()));
+        assert_eq!(buffer.frame(), &frame[26..]);
+        assert_eq!(buffer.window::<2>(0), Some(&mut [26, 27]));
+        assert_eq!(buffer.window::<2>(13), None);
+        assert_eq!(buffer.grow(Buffer::HEADROOM + 27), None);
+        assert_eq!(buffer.grow(Buffer::HEADROOM + 26), Some(()));
+        assert_eq!(buffer.len(), Buffer::HEADROOM + 40);
+        assert!(buffer.frame().ends_with(&frame));
+    }
+
+    #[test]
+    fn the_head_of_a_slice_stays() {
+        let mut bytes = [0; 64];
+        assert_eq!(bytes.as_mut_slice().grow(1), None);
+        assert_eq!(bytes.as_mut_slice().shrink(1), None);
+    }
+}
