@@ -7,14 +7,22 @@
 
 pub mod checksum;
 mod ethernet;
+mod gre;
+mod gue;
 mod ipv4;
+mod ipv6;
 mod tcp;
 mod udp;
+mod vlan;
 
 pub use ethernet::{Ethernet, MacAddr, ethertype};
+pub use gre::{Gre, GreChecksum, gre_flags};
+pub use gue::Gue;
 pub use ipv4::Ipv4;
+pub use ipv6::Ipv6;
 pub use tcp::{Tcp, flags as tcp_flags};
 pub use udp::Udp;
+pub use vlan::Vlan;
 
 /// A packet's bytes, from the Ethernet header on.
 pub trait Frame {
