@@ -26,8 +26,13 @@ pub use vlan::Vlan;
 
 /// A packet's bytes, from the Ethernet header on.
 pub trait Frame {
-    /// The frame's length in bytes.
+    /// The length in bytes of the part of the frame that windows see. Headers are within it.
     fn len(&self) -> usize;
+
+    /// The length in bytes of the whole frame, which drivers may keep in several buffers.
+    fn total(&self) -> usize {
+        self.len()
+    }
 
     /// Whether the frame has no bytes.
     fn is_empty(&self) -> bool {
