@@ -23,6 +23,13 @@ impl Addr {
         Self([0, 0, Self::MAPPED, word])
     }
 
+    /// The address given as the words that lie in a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        Self(words)
+    }
+
     /// The four words as they lie in memory.
     #[inline(always)]
     #[must_use]
@@ -42,13 +49,6 @@ impl Addr {
     #[must_use]
     pub const fn v4_word(self) -> u32 {
         self.0[3]
-    }
-
-    /// The address with these four words, as they lie in memory.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_words(words: [u32; 4]) -> Self {
-        Self(words)
     }
 
     /// The address's leading bits, as many as `prefix` says of the 128-bit form (RFC 4291).
@@ -139,6 +139,8 @@ impl Port {
 
 /// IP protocol numbers (IANA) that the datapath knows.
 pub mod protocol {
+    /// IPv4 in IP (RFC 2003).
+    pub const IPIP: u8 = 4;
     /// Transmission Control Protocol.
     pub const TCP: u8 = 6;
     /// User Datagram Protocol.
@@ -149,6 +151,10 @@ pub mod protocol {
     pub const ICMP: u8 = 1;
     /// Internet Control Message Protocol for IPv6.
     pub const ICMPV6: u8 = 58;
+    /// IPv6 in IP (RFC 4213).
+    pub const IPV6: u8 = 41;
+    /// Generic routing encapsulation (RFC 2784).
+    pub const GRE: u8 = 47;
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@
 //! * [`wire::Frame`] is the bytes of a packet.
 //! * [`datapath::Tables`] is all state: services, servers, flows, counters, time.
 //!
-//! [`datapath::process`] is the whole datapath: a function of a frame and tables.
+//! [`datapath::process`] is the whole datapath: a function of a frame and tables. On real servers
+//! [`decap::decapsulate`] takes packets out of the director's tunnels.
 //!
 //! # Invariants
 //!
@@ -37,6 +38,8 @@ pub mod service;
 pub mod state;
 
 pub mod datapath;
+
+pub mod decap;
 
 #[cfg(feature = "std")]
 pub mod api;

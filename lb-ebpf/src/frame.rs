@@ -5,6 +5,7 @@ use aya_ebpf::{
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
+use core::arch::asm;
 use lb_common::wire::Frame;
 
 /// A packet in an XDP program.
@@ -13,7 +14,8 @@ pub(crate) struct Xdp<'a>(pub(crate) &'a XdpContext);
 impl Frame for Xdp<'_> {
     #[inline(always)]
     fn len(&self) -> usize {
-        self.0.data_end() - self.0.data()
+        let (data, end) = self.bounds();
+        end - data
     }
 
     #[inline(always)]
@@ -24,8 +26,9 @@ impl Frame for Xdp<'_> {
 
     #[inline(always)]
     fn window<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
-        let start = self.0.data() + offset;
-        if start + N > self.0.data_end() {
+        let (data, end) = self.bounds();
+        let start = data + offset;
+        if start + N > end {
             return None;
         }
         // SAFETY: [start, start + N) lies within the packet, just checked on the very pointer
@@ -56,6 +59,33 @@ impl Frame for Xdp<'_> {
 }
 
 impl Xdp<'_> {
+    /// Where the frame begins and ends, of the part of it that can be read directly.
+    ///
+    /// The context has both as 32-bit fields, which the verifier turns into 64-bit pointers as they
+    /// are loaded. Loaded by the compiler, one that is needed again further on would be widened
+    /// there by a 32-bit move, and what is left is no pointer to the verifier.
+    #[inline(always)]
+    fn bounds(&self) -> (usize, usize) {
+        let (data, end);
+        // SAFETY: two loads from the program's own context: offsets are linux/bpf.h's, `struct
+        // xdp_md`. They change nothing, and what moves the head is a call that changes memory.
+        unsafe {
+            asm!(
+                "{data} = *(u32 *)({ctx} + 0)",
+                data = out(reg) data,
+                ctx = in(reg) self.0.ctx,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+            asm!(
+                "{end} = *(u32 *)({ctx} + 4)",
+                end = out(reg) end,
+                ctx = in(reg) self.0.ctx,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        (data, end)
+    }
+
     /// Moves the frame's head by `delta` bytes: ahead when it is positive.
     #[inline(always)]
     fn move_head(&mut self, delta: i32) -> Option<()> {

@@ -6,7 +6,7 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(
     target_arch = "bpf",
-    feature(core_intrinsics, linkage),
+    feature(asm_experimental_arch, core_intrinsics, linkage),
     expect(
         internal_features,
         reason = "core::sync::atomic does not exist on this target"
@@ -23,6 +23,8 @@ mod frame;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod programs;
+#[cfg(target_arch = "bpf")]
+mod real_server;
 #[cfg(target_arch = "bpf")]
 mod stages;
 #[cfg(target_arch = "bpf")]

@@ -2,6 +2,7 @@
 //!
 //! * Vectors: a [`case`](case::case) sends [`packet`]s through a [`twin`], host and [`kernel`] in
 //!   step, and an [`oracle`] that is not lb judges what comes out.
+//!   A [`real_server`]'s program has a twin of its own, for packets in a [`tunnel`].
 //! * End to end: a [`scene`] is a network with clients, a director and real servers.
 
 pub mod arrays;
@@ -10,6 +11,8 @@ pub mod kernel;
 mod mapped;
 pub mod oracle;
 pub mod packet;
+pub mod real_server;
+pub mod tunnel;
 pub mod twin;
 
 pub mod nginx;

@@ -11,11 +11,11 @@ view!(
 pub mod ethertype {
     /// IPv4.
     pub const IPV4: u16 = 0x0800;
+    /// A VLAN tag (IEEE 802.1Q: C-TAG).
+    pub const VLAN: u16 = 0x8100;
     /// IPv6.
     pub const IPV6: u16 = 0x86dd;
-    /// A VLAN tag.
-    pub const VLAN: u16 = 0x8100;
-    /// A provider's VLAN tag (IEEE 802.1ad).
+    /// A provider's VLAN tag, the outer one of two (IEEE 802.1Q: S-TAG).
     pub const QINQ: u16 = 0x88a8;
 }
 
@@ -65,6 +65,12 @@ impl Ethernet<'_> {
         u16::from_be_bytes(self.bytes::<12, 2>())
     }
 
+    /// Sets the type of what follows.
+    #[inline(always)]
+    pub fn set_ethertype(&mut self, ethertype: u16) {
+        self.0[12..14].copy_from_slice(&ethertype.to_be_bytes());
+    }
+
     /// The destination address.
     #[inline(always)]
     #[must_use]
@@ -89,13 +95,13 @@ mod tests {
     #[test]
     fn addresses_are_written_and_read() {
         let mut bytes = [0u8; 14];
-        bytes[12] = 0x08;
         let (to, from) = ([2, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]);
         let mut ethernet = Ethernet::at(bytes.as_mut_slice(), 0).unwrap();
         ethernet.set_addresses(MacAddr::new(to), MacAddr::new(from));
+        ethernet.set_ethertype(ethertype::IPV4);
         assert_eq!(ethernet.destination().bytes(), to);
         assert_eq!(ethernet.ethertype(), ethertype::IPV4);
-        assert_eq!(bytes[..12], [2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        assert_eq!(bytes, [2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x08, 0]);
     }
 
     #[test]

@@ -29,6 +29,35 @@ impl Ipv4<'_> {
         u16::from_be_bytes(self.bytes::<2, 2>())
     }
 
+    /// The ECN field (RFC 3168): the low two bits of what was the type of service.
+    #[inline(always)]
+    #[must_use]
+    pub fn ecn(&self) -> u8 {
+        self.0[1] & 0b11
+    }
+
+    /// Sets the ECN field to the low two bits of `ecn`, and mends the checksum.
+    #[inline(always)]
+    pub fn set_ecn(&mut self, ecn: u8) {
+        let old = u16::from_ne_bytes(self.bytes::<0, 2>());
+        self.0[1] = self.0[1] & !0b11 | ecn & 0b11;
+        let new = u16::from_ne_bytes(self.bytes::<0, 2>());
+        let sum = u16::from_ne_bytes(self.bytes::<10, 2>());
+        let sum = checksum::add(checksum::add(sum, old), !new);
+        self.0[10..12].copy_from_slice(&sum.to_ne_bytes());
+    }
+
+    /// The sum of this header's five words, options left out.
+    #[inline(always)]
+    #[must_use]
+    pub fn words_sum(&self) -> u64 {
+        u64::from(u32::from_ne_bytes(self.bytes::<0, 4>()))
+            + u64::from(u32::from_ne_bytes(self.bytes::<4, 4>()))
+            + u64::from(u32::from_ne_bytes(self.bytes::<8, 4>()))
+            + u64::from(u32::from_ne_bytes(self.bytes::<12, 4>()))
+            + u64::from(u32::from_ne_bytes(self.bytes::<16, 4>()))
+    }
+
     /// Whether this is a fragment: more follow, or it does not start at 0.
     #[inline(always)]
     #[must_use]
@@ -136,6 +165,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_checksum_stays_right_as_ecn_changes(mut bytes in any::<[u8; 20]>(), ecn: u8) {
+            bytes[10] = 0;
+            bytes[11] = 0;
+            let right = sum(&bytes);
+            bytes[10..12].copy_from_slice(&right.to_be_bytes());
+            let before = bytes[1];
+            Ipv4::at(bytes.as_mut_slice(), 0).unwrap().set_ecn(ecn);
+            prop_assert_eq!(bytes[1], before & 0xfc | ecn & 0b11);
+            prop_assert_eq!(sum(&bytes), 0);
+        }
+
         #[test]
         fn the_checksum_stays_right_as_ttl_shrinks(mut bytes in any::<[u8; 20]>()) {
             prop_assume!(bytes[8] > 0);

@@ -7,6 +7,8 @@
 
 pub mod checksum;
 mod ethernet;
+mod gre;
+mod gue;
 pub mod icmp;
 mod ipv4;
 mod ipv6;
@@ -16,6 +18,8 @@ mod udp;
 mod vlan;
 
 pub use ethernet::{Ethernet, MacAddr, ethertype};
+pub use gre::{Gre, GreChecksum, gre_flags};
+pub use gue::Gue;
 pub use icmp::Icmp;
 pub use ipv4::Ipv4;
 pub use ipv6::Ipv6;

@@ -1,6 +1,7 @@
 //! UDP (RFC 768).
 
 use super::view;
+use crate::addr::Port;
 
 view!(
     /// A UDP header.
@@ -13,6 +14,13 @@ impl Udp<'_> {
     #[must_use]
     pub fn ports_word(&self) -> u32 {
         u32::from_ne_bytes(self.bytes::<0, 4>())
+    }
+
+    /// The destination port.
+    #[inline(always)]
+    #[must_use]
+    pub fn destination(&self) -> Port {
+        Port::from_word(u16::from_ne_bytes(self.bytes::<2, 2>()))
     }
 
     /// The datagram's length in bytes, header included.

@@ -4,6 +4,7 @@
 //! They need root, to load the object.
 
 mod clock;
+mod decap;
 mod directory;
 mod fit;
 mod full;

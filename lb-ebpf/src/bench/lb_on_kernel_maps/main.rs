@@ -3,7 +3,7 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(
     target_arch = "bpf",
-    feature(core_intrinsics, linkage),
+    feature(asm_experimental_arch, core_intrinsics, linkage),
     expect(
         internal_features,
         reason = "core::sync::atomic does not exist on this target"
