@@ -10,6 +10,7 @@ use crate::config::{Config, XdpMode};
 use anyhow::Context as _;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use lb_common::addr::Addr;
 use lb_common::api::{AttachMode, Interface};
 use lb_common::layout::{self, Control, LAYOUT, Sizes, globals, port_index};
 use lb_common::time::Clock;
@@ -17,7 +18,7 @@ use lb_common::wire::MacAddr;
 use nix::errno::Errno;
 use std::fs;
 use std::io::Read as _;
-use std::sync::atomic::Ordering;
+use std::net::IpAddr;
 
 /// Names of the programs in the object.
 pub(crate) const DIRECTOR: &str = "lb";
@@ -101,7 +102,7 @@ impl Loaded {
             object,
         };
         for port in ports {
-            loaded.write_port(port.ifindex, MacAddr::new(port.mac));
+            loaded.write_port(port);
         }
         let mut made = Vec::new();
         if let Err(error) = loaded.attach_all(config, ports, pins, &mut made) {
@@ -155,7 +156,7 @@ impl Loaded {
             .map(|(port, _)| port_index(port.ifindex))
             .collect();
         for index in (0..self.maps.ports.len()).filter(|index| !known.contains(index)) {
-            self.maps.ports.word64(index, 0).store(0, Ordering::Relaxed);
+            self.maps.ports.store(index, layout::Interface::default());
         }
         Ok(())
     }
@@ -170,8 +171,8 @@ impl Loaded {
             match Port::find(&port.name) {
                 Ok(found) if found == port => {}
                 Ok(found) if found.ifindex == port.ifindex => {
-                    tracing::info!(interface = port.name, "has another Ethernet address");
-                    self.write_port(found.ifindex, MacAddr::new(found.mac));
+                    tracing::info!(interface = port.name, "has other addresses");
+                    self.write_port(&found);
                     self.ports[index].0 = found;
                 }
                 Ok(found) => match self.attach_again(&found, mode, pins) {
@@ -196,7 +197,7 @@ impl Loaded {
             AttachMode::Native => XdpMode::Native,
             AttachMode::Generic => XdpMode::Generic,
         };
-        self.write_port(port.ifindex, MacAddr::new(port.mac));
+        self.write_port(port);
         attach::attach(program(&mut self.object, DIRECTOR)?, port, want, pins)?;
         self.forget_others_but(port, pins)
     }
@@ -215,11 +216,19 @@ impl Loaded {
         Ok(())
     }
 
-    fn write_port(&self, ifindex: u32, mac: MacAddr) {
-        self.maps
-            .ports
-            .word64(port_index(ifindex), 0)
-            .store(mac.word(), Ordering::Relaxed);
+    /// A program that reads meanwhile may see an old address with a new one: an answer of the
+    /// moment when the interface changed has a wrong sender.
+    fn write_port(&self, port: &Port) {
+        let address = |own: Option<IpAddr>| own.map_or_else(Addr::default, Addr::from);
+        self.maps.ports.store(
+            port_index(port.ifindex),
+            layout::Interface {
+                mac: MacAddr::new(port.mac).word(),
+                ifindex: port.ifindex,
+                v4: address(port.v4).v4_word(),
+                v6: address(port.v6),
+            },
+        );
     }
 
     /// Where the program is attached.
