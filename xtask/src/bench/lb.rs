@@ -6,7 +6,7 @@ use super::subject::{Pass, Subject};
 use super::traffic::{DIRECTOR, SYN, Traffic, Transport};
 use super::{take_map, xdp};
 use anyhow::{Context as _, ensure};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, Map, MapData, ProgramArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::addr::{Addr, Port, protocol};
@@ -333,6 +333,10 @@ fn load(bin: &str) -> anyhow::Result<Ebpf> {
         .load_file(&path)
         .with_context(|| format!("cannot load the eBPF object {}", path.display()))?;
     super::load_programs(&mut object)?;
+    let mut programs: ProgramArray<MapData> = take_map(&mut object, maps::PROGRAMS)?;
+    programs.set(0, xdp(&object, "lb_rest")?.fd()?, 0)?;
+    // Its places are emptied when the last program that holds it is closed with it.
+    std::mem::forget(programs);
     Ok(object)
 }
 
