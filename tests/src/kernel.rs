@@ -6,7 +6,7 @@
 use crate::arrays::arrays;
 use crate::mapped::Mapped;
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{Map, MapData, ProgramArray};
+use aya::maps::{Map, ProgramArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::layout::{globals, maps};
@@ -28,7 +28,7 @@ pub const SHORTEST: usize = 14;
 pub struct Kernel {
     object: Ebpf,
     /// Kept, because its places are emptied with the last reference from outside the kernel.
-    _programs: ProgramArray<MapData>,
+    _programs: Map,
     /// In the order of [`arrays`].
     maps: Vec<(Shape, Mapped)>,
     tick_shift: u32,
@@ -91,15 +91,14 @@ impl Kernel {
                 .load()
                 .with_context(|| format!("loading the program {name}"))?;
         }
-        let programs = object
+        let mut programs = object
             .take_map(maps::PROGRAMS)
             .context("the object has no map of programs")?;
         let rest: &Xdp = object
             .program("lb_rest")
             .context("the object has no program lb_rest")?
             .try_into()?;
-        let mut programs = ProgramArray::try_from(programs)?;
-        programs.set(0, rest.fd()?, 0)?;
+        ProgramArray::try_from(&mut programs)?.set(0, rest.fd()?, 0)?;
         let maps: Result<Vec<_>> = arrays
             .iter()
             .map(|array| {
