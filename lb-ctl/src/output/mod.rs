@@ -8,6 +8,7 @@ pub mod listing;
 mod order;
 mod persistent;
 mod plain;
+pub mod rule;
 pub mod save;
 mod service;
 mod thresholds;
