@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::machine::NoFiles;
 use common::names::RecordedNames;
 use common::table::{Table, new_server};
 use lb_common::api::{
@@ -47,6 +48,7 @@ proptest! {
             program: "ipvsadm".to_owned(),
             identity: Identity::Ipvsadm,
             names: &RecordedNames,
+            machine: &NoFiles,
             control: &mut table,
             stdin: &mut input.as_bytes(),
             out: &mut Vec::new(),

@@ -2,7 +2,7 @@
 //!
 //! A reader ([`ipvsadm`], [`ldirectord`], [`keepalived`]) turns a file into a [`Description`]:
 //! what ipvs would be told, and beside it every line that ipvs has no word for. A printer
-//! ([`rules`]) says the description again, and tells what it left out.
+//! ([`rules`], or [`crate::output::json`]) says the description again, and tells what it left out.
 //! Readers know nothing of printers: what one printer has to leave out, another may carry over.
 
 mod description;
