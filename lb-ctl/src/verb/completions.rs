@@ -1,6 +1,6 @@
 //! `lb-ctl completions`, and the hidden verb that its scripts call.
 
-use super::words::{Grammar, Operand, Words};
+use super::words::{Grammar, Operand, Tail, Words};
 use super::{Verb, VerbError};
 use crate::command::World;
 use crate::complete::{self, Next, SCRIPTS};
@@ -23,7 +23,7 @@ pub(super) const COMPLETIONS: Verb = Verb {
             optional: false,
         }],
         options: &[],
-        rest: false,
+        tail: Tail::None,
     },
     about: "print a script that completes command lines of lb-ctl and ipvsadm",
     details: &[
@@ -41,7 +41,7 @@ pub(super) const COMPLETE: Verb = Verb {
         name: "complete",
         operands: &[],
         options: &[],
-        rest: true,
+        tail: Tail::Words,
     },
     about: "",
     details: &[],

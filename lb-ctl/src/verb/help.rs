@@ -1,6 +1,6 @@
 //! `lb-ctl help`.
 
-use super::words::{Grammar, Operand, Words};
+use super::words::{Grammar, Operand, Tail, Words};
 use super::{VERBS, Verb, VerbError, shown};
 use crate::command::World;
 use crate::exit::Exit;
@@ -16,7 +16,7 @@ pub(super) const HELP: Verb = Verb {
             optional: true,
         }],
         options: &[],
-        rest: false,
+        tail: Tail::None,
     },
     about: "show the verbs, or how one is used",
     details: &[],

@@ -1,6 +1,6 @@
 //! `lb-ctl import`.
 
-use super::words::{Grammar, OUTPUT, Operand, VerbOption, Words};
+use super::words::{Grammar, OUTPUT, Operand, Tail, VerbOption, Words};
 use super::{Verb, VerbError};
 use crate::command::World;
 use crate::exit::Exit;
@@ -30,7 +30,7 @@ pub(super) const IMPORT: Verb = Verb {
             },
         ],
         options: &[&CONFIG_ID, &OUTPUT],
-        rest: false,
+        tail: Tail::None,
     },
     about: "print the rules that a configuration of another program comes to",
     details: &[

@@ -1,6 +1,6 @@
 //! `lb-ctl list`.
 
-use super::words::{Grammar, OUTPUT, Operand, Words};
+use super::words::{Grammar, OUTPUT, Operand, Tail, Words};
 use super::{Verb, VerbError};
 use crate::args::request::Format;
 use crate::command::World;
@@ -24,7 +24,7 @@ pub(super) const LIST: Verb = Verb {
             optional: false,
         }],
         options: &[&OUTPUT],
-        rest: false,
+        tail: Tail::None,
     },
     about: "list services, connections, timeouts or sync daemons, for scripts as JSON",
     details: &[

@@ -1,6 +1,6 @@
 //! `lb-ctl man`.
 
-use super::words::{Grammar, Words};
+use super::words::{Grammar, Tail, Words};
 use super::{Verb, VerbError};
 use crate::command::World;
 use crate::exit::Exit;
@@ -11,7 +11,7 @@ pub(super) const MAN: Verb = Verb {
         name: "man",
         operands: &[],
         options: &[],
-        rest: false,
+        tail: Tail::None,
     },
     about: "print the manual page, for man -l - or a man8 folder",
     details: &[],

@@ -1,6 +1,6 @@
 //! `lb-ctl schema`.
 
-use super::words::{Grammar, Operand, Words};
+use super::words::{Grammar, Operand, Tail, Words};
 use super::{Verb, VerbError};
 use crate::command::World;
 use crate::exit::Exit;
@@ -23,7 +23,7 @@ pub(super) const SCHEMA: Verb = Verb {
             optional: false,
         }],
         options: &[],
-        rest: false,
+        tail: Tail::None,
     },
     about: "print the JSON Schema of what -o json prints",
     details: &[

@@ -1,6 +1,6 @@
 //! `lb-ctl status`.
 
-use super::words::{Grammar, OUTPUT, Words};
+use super::words::{Grammar, OUTPUT, Tail, Words};
 use super::{Verb, VerbError};
 use crate::command::World;
 use crate::exit::Exit;
@@ -14,7 +14,7 @@ pub(super) const STATUS: Verb = Verb {
         name: "status",
         operands: &[],
         options: &[&OUTPUT],
-        rest: false,
+        tail: Tail::None,
     },
     about: "show the agent, its interfaces, and how many services and servers it has",
     details: &[

@@ -66,8 +66,20 @@ pub struct Grammar {
     pub operands: &'static [Operand],
     /// What may accompany it, anywhere.
     pub options: &'static [&'static VerbOption],
-    /// Whether any number of words may follow.
-    pub rest: bool,
+    /// What may follow the operands.
+    pub tail: Tail,
+}
+
+/// What may follow a verb's operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// Nothing.
+    None,
+    /// Any number of words.
+    Words,
+    /// Whatever there is, for another program to judge: the options of the table are told of, and
+    /// stay among the operands as they stand.
+    Verbatim,
 }
 
 /// The words behind a verb.
@@ -108,6 +120,10 @@ impl Grammar {
     /// # Errors
     /// The first word that does not belong there, or the operand that is missing.
     pub fn read<'a>(&self, words: &'a [String]) -> Result<Words<'a>, VerbError> {
+        if self.tail == Tail::Verbatim {
+            let operands = words.iter().map(String::as_str).collect();
+            return self.check(operands, Vec::new());
+        }
         let mut options = Options::new(self.options, words);
         let mut found = Vec::new();
         loop {
@@ -132,7 +148,14 @@ impl Grammar {
                 }
             }
         }
-        let operands = options.leftovers().to_vec();
+        self.check(options.leftovers().to_vec(), found)
+    }
+
+    fn check<'a>(
+        &self,
+        operands: Vec<&'a str>,
+        options: Vec<(&'static str, &'a str)>,
+    ) -> Result<Words<'a>, VerbError> {
         for (number, operand) in self.operands.iter().enumerate() {
             match operands.get(number) {
                 Some(word) if !operand.takes(word) => {
@@ -147,14 +170,11 @@ impl Grammar {
             }
         }
         if let Some(word) = operands.get(self.operands.len())
-            && !self.rest
+            && self.tail == Tail::None
         {
             return Err(self.wrong(format!("unexpected `{word}'")));
         }
-        Ok(Words {
-            operands,
-            options: found,
-        })
+        Ok(Words { operands, options })
     }
 
     /// How the verb is used.
@@ -232,7 +252,7 @@ mod tests {
             },
         ],
         options: &[&OUTPUT],
-        rest: false,
+        tail: Tail::None,
     };
 
     fn read(line: &str) -> Result<Vec<String>, String> {
@@ -261,6 +281,18 @@ mod tests {
         }
         assert_eq!(read("b"), Ok(vec!["b".into(), "text".into()]));
         assert_eq!(read("b -"), Ok(vec!["b".into(), "-".into(), "text".into()]));
+    }
+
+    #[test]
+    fn another_program_s_words_stay_as_they_are() {
+        let grammar = Grammar {
+            tail: Tail::Verbatim,
+            ..GRAMMAR
+        };
+        let words = ["a", "--unknown", "-o", "yaml"].map(str::to_owned);
+        let read = grammar.read(&words).unwrap();
+        assert_eq!(read.operands, words);
+        assert!(grammar.read(&words[1..]).is_err());
     }
 
     #[test]
