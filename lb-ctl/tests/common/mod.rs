@@ -5,6 +5,8 @@
     reason = "each test binary uses its part of this module"
 )]
 
+pub mod call;
+pub mod machine;
 pub mod names;
 pub mod server;
 pub mod table;
