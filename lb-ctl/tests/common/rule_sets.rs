@@ -112,6 +112,7 @@ pub fn service() -> impl Strategy<Value = ServiceStatus> {
                 ServiceStatus {
                     service,
                     options,
+                    no_server: lb_common::api::NoServer::default(),
                     counters: Counters::default(),
                     rates: Rates::default(),
                     servers: servers

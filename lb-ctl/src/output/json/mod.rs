@@ -4,6 +4,7 @@
 //! ties the other down; each is made by taking all of the other apart.
 
 pub mod connection;
+pub mod extras;
 pub mod schema;
 pub mod table;
 

@@ -77,6 +77,9 @@ pub const SCHEMAS: &[&Schema] = &[
     &CONNECTIONS,
     &TIMEOUTS,
     &DAEMONS,
+    &MARKS,
+    &SETTINGS,
+    &SERVICE_EXTRAS,
     &IMPORT,
 ];
 
@@ -164,6 +167,7 @@ const SERVICE: &[Field] = &[
     NETMASK,
     ONE_PACKET,
     ENGINE,
+    NO_SERVER,
     field("counters", Object(COUNTERS), "since they were zeroed"),
     field(
         "rates",
@@ -196,6 +200,12 @@ const NETMASK: Field = or_null(
 );
 const ONE_PACKET: Field = field("one_packet", Flag, "one-packet scheduling");
 const ENGINE: Field = or_null("persistence_engine", Text, "the persistence engine");
+
+const NO_SERVER: Field = field(
+    "no_server",
+    OneOf(&["icmp", "reset", "silent"]),
+    "what clients hear while no server may take connections",
+);
 
 const COUNTERS: &[Field] = &[
     field("connections", Number, "connections scheduled"),
@@ -260,6 +270,11 @@ const TUNNEL_FIELDS: &[Field] = &[
 ];
 
 const NEXT: &[Field] = &[
+    field(
+        "local",
+        Flag,
+        "whether it is the director itself, to which no way leads",
+    ),
     or_null("interface", Text, "the interface to it; null while unknown"),
     or_null(
         "mac",
@@ -272,6 +287,78 @@ const NEXT: &[Field] = &[
         "why the way is unknown; null if it is known",
     ),
 ];
+
+/// `lb-ctl mark list`.
+pub const MARKS: Schema = Schema {
+    name: "marks",
+    version: 1,
+    command: "lb-ctl mark list",
+    fields: &[field(
+        "rules",
+        Objects(RULE),
+        "the rules; a packet gets the mark of the first that matches",
+    )],
+};
+
+const RULE: &[Field] = &[
+    field("number", Number, "its number, for lb-ctl mark delete"),
+    or_null(
+        "protocol",
+        OneOf(&["tcp", "udp", "sctp"]),
+        "the protocol; null for any",
+    ),
+    or_null("from", Text, "the source's network; null for any"),
+    or_null("to", Text, "the destination's network; null for any"),
+    or_null("first_port", Number, "the first port; null for any"),
+    or_null("last_port", Number, "the last port; null for any"),
+    or_null(
+        "interface",
+        Text,
+        "the interface it comes in by; null for any",
+    ),
+    field("mark", Number, "the mark"),
+];
+
+/// `lb-ctl setting`.
+pub const SETTINGS: Schema = Schema {
+    name: "settings",
+    version: 1,
+    command: "lb-ctl setting",
+    fields: &[field(
+        "settings",
+        Objects(SETTING),
+        "the settings, by the names of ipvs's sysctls",
+    )],
+};
+
+const SETTING: &[Field] = &[
+    field("name", Text, "its name"),
+    field("value", Number, "its value"),
+    field(
+        "origin",
+        OneOf(&["default", "configuration", "edit"]),
+        "who chose the value",
+    ),
+];
+
+/// `lb-ctl service`.
+pub const SERVICE_EXTRAS: Schema = Schema {
+    name: "service",
+    version: 1,
+    command: "lb-ctl service",
+    fields: &[field(
+        "services",
+        Objects(&[
+            PROTOCOL,
+            SERVICE_ADDRESS,
+            SERVICE_PORT,
+            MARK,
+            FAMILY,
+            NO_SERVER,
+        ]),
+        "the services, in the order they were added",
+    )],
+};
 
 /// `lb-ctl list connections`.
 pub const CONNECTIONS: Schema = Schema {
