@@ -170,6 +170,7 @@ impl Memory {
                     flags: server_flags::AVAILABLE,
                     service: id as u32,
                     addr: new.addr,
+                    weight: new.weight,
                     ..Server::default()
                 };
                 first += 1;
@@ -483,6 +484,10 @@ impl Tables for Memory {
             source: server.source,
             port: server.tunnel_port as u16,
         })
+    }
+
+    fn server_weight(&self, server: u32) -> Option<u32> {
+        Some(self.servers.get(server as usize)?.weight)
     }
 
     fn thresholds(&self, server: u32) -> Option<(u32, u32)> {
