@@ -8,6 +8,7 @@ use super::object::object;
 use super::pin::{PinDir, PinnedPort};
 use crate::config::{Config, XdpMode};
 use anyhow::Context as _;
+use aya::maps::ProgramArray;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::api::{AttachMode, Interface};
@@ -21,6 +22,8 @@ use std::sync::atomic::Ordering;
 
 /// Names of the programs in the object.
 pub(crate) const DIRECTOR: &str = "lb";
+/// The program that it hands packets to that take more than a look.
+const REST: &str = "lb_rest";
 const CLOCK: &str = "clock";
 
 /// Everything that is in the kernel now.
@@ -90,6 +93,7 @@ impl Loaded {
         // Programs first: they refer to the maps by descriptors that taking the maps may close.
         load_program(&mut object, CLOCK)?;
         load_program(&mut object, DIRECTOR)?;
+        put_rest(&mut object)?;
         let maps = Maps::take(&mut object, sizes, cpus)?;
         prepare(&maps, clock)?;
         let mut loaded = Self {
@@ -351,6 +355,20 @@ fn program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> 
     let program = object.program_mut(name);
     let program = program.with_context(|| format!("the object has no program {name}"))?;
     Ok(program.try_into()?)
+}
+
+/// Puts the program for packets that take more than a look in its place. The map is pinned, for
+/// its places are emptied with the last reference from outside the kernel.
+fn put_rest(object: &mut Ebpf) -> anyhow::Result<()> {
+    load_program(object, REST)?;
+    let map = object
+        .take_map(layout::maps::PROGRAMS)
+        .with_context(|| format!("the object has no map {}", layout::maps::PROGRAMS))?;
+    let mut programs = ProgramArray::try_from(map)?;
+    let rest = program(object, REST)?.fd()?.try_clone()?;
+    programs
+        .set(0, &rest, 0)
+        .context("putting the program lb_rest in its place")
 }
 
 /// The error with the cure, as far as the kernel's answer tells one.
