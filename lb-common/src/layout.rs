@@ -657,10 +657,12 @@ impl Sizes {
         self.services + self.services / 4 + 64
     }
 
-    /// Words of lookup tables: 128 tables of mh, or 2,048 of sh.
+    /// Words of lookup tables: eight for each service, since few services have one; one of sh or dh
+    /// takes 64, one of mh 1,024.
     #[must_use]
     pub const fn table_words(self) -> u32 {
-        1 << 17
+        let words = (self.services * 8).next_power_of_two();
+        if words < 1 << 12 { 1 << 12 } else { words }
     }
 
     /// Members: each list is rounded up to a power of two and may exist twice for a moment.

@@ -261,13 +261,13 @@ impl<'a> Stages for Maps<'a> {
     fn remember_choice(&self, _: &Packet, record: u32, chosen: Word) {
         let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
         let word = stage_remembered(self.context(), record, chosen.bits(), 0);
-        if word != 0 && stage_enter(self.context(), word, service, 0, 0) == 0 {
+        if word != 0 && stage_enter(self.context(), word, service, 0) == 0 {
             return;
         }
         let word = stage_remembered(self.context(), record, chosen.bits(), 1);
         if word != 0 {
             let back = self.now().bits();
-            stage_enter(self.context(), word, service, back, 0);
+            stage_enter(self.context(), word, service, back);
         }
     }
 

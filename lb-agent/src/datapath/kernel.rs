@@ -7,7 +7,8 @@ use super::grace;
 use super::load::Loaded;
 use super::maps::Maps;
 use super::pin::PinDir;
-use super::pool::{Block, Pool};
+use super::pool::Block;
+use super::schedule::{self, Pools, Which};
 use crate::model::{
     About, Change, Datapath, Flow, Limits, Model, Reading, ServerId, ServiceId, Standing,
 };
@@ -21,12 +22,12 @@ use lb_common::layout::{
     WAYS, reason_index, server_flags, traffic_index,
 };
 use lb_common::reason::Reason;
-use lb_common::sched::{Kind, Turn, Weights, first_turn, turn_after_changes, turn_of_scheduler};
+use lb_common::sched::{Kind, Turn, Weights, threshold};
 use lb_common::service::Key;
 use lb_common::state::{Class, tcp};
 use lb_common::time::Tick;
 use lb_common::wire::MacAddr;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::{offset_of, size_of};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,8 +41,7 @@ pub(crate) struct Kernel {
     directory: directory::Writer,
     /// Services as the maps have them.
     published: BTreeMap<u32, Published>,
-    records: Pool,
-    members: Pool,
+    pools: Pools,
     sweep: Sweep,
     timeouts: Seconds,
     /// The last moment that was asked for, should the kernel not answer.
@@ -55,8 +55,11 @@ struct Published {
     kind: Kind,
     record: Block,
     block: Block,
+    /// Its lookup table, if its scheduler has one.
+    table: Option<Block>,
     members: Vec<Member>,
-    generation: u32,
+    /// The record.
+    service: Service,
 }
 
 impl Kernel {
@@ -79,13 +82,18 @@ impl Kernel {
                     kind,
                     record: Block::new(record, 1),
                     block: Block::new(service.first, service.len),
+                    table: schedule::table_of(kind, &service),
                     members,
-                    generation: service.generation,
+                    service,
                 },
             );
         }
-        let records = Pool::new(sizes.records(), published.values().map(|p| p.record));
-        let members = Pool::new(sizes.members(), published.values().map(|p| p.block));
+        let pools = Pools::new(
+            sizes,
+            published.values().map(|p| p.record),
+            published.values().map(|p| p.block),
+            published.values().filter_map(|p| p.table),
+        );
         let sweep = Sweep::new(sizes.servers);
         let now = loaded.clock.tick(loaded.moment()?.jiffies);
         let timeouts = [0; Class::COUNT as usize];
@@ -94,8 +102,7 @@ impl Kernel {
             pins,
             directory,
             published,
-            records,
-            members,
+            pools,
             sweep,
             timeouts,
             now,
@@ -115,12 +122,7 @@ impl Kernel {
     }
 
     /// Plans what to publish for a service: its list and record in places that no program reads.
-    fn draft(
-        &mut self,
-        model: &Model,
-        id: ServiceId,
-        touched: bool,
-    ) -> anyhow::Result<Option<Published>> {
+    fn draft(&mut self, model: &Model, id: ServiceId) -> anyhow::Result<Option<Published>> {
         let service = model
             .service(id)
             .context("a changed service that the model does not have")?;
@@ -139,21 +141,36 @@ impl Kernel {
             })
             .collect();
         let old = self.published.get(&id.0).filter(|old| old.key == key);
+        let before = old.map(|old| schedule::Before {
+            kind: old.kind,
+            turn: self.turn(id.0, old),
+            members: &old.members,
+            memory: old.service.table,
+        });
+        let weights = Weights::of(members.iter().map(|member| member.weight));
+        let plan = schedule::plan(kind, &members, before, model.steps_of(id));
+        let len = members.len() as u32;
+        let mut service_record = Service {
+            id: id.0,
+            len,
+            scheduler: kind as u32,
+            weight_max: weights.max,
+            weight_step: weights.step,
+            flags: schedule::flags(service, model.servers_of(id)),
+            table: plan.memory,
+            address: key.addr(),
+            port: key.port().number().into(),
+            prefix: 128,
+            mask: u32::MAX,
+            ..Service::default()
+        };
         if let Some(old) = old
-            && old.kind == kind
+            && model.steps_of(id).is_empty()
             && old.members == members
-            && !touched
+            && schedule::is_same(&old.service, &service_record)
         {
             return Ok(None);
         }
-        let weights = Weights::of(members.iter().map(|member| member.weight));
-        let turn = match old {
-            Some(old) if old.kind == kind => {
-                turn_after_changes(kind, self.turn(id.0, old), &old.members, &members)
-            }
-            Some(_) => turn_of_scheduler(kind, weights),
-            None => first_turn(kind, members.iter().rev().map(|member| member.weight)),
-        };
         if old.is_none() {
             // The id may have been another service's.
             let untracked = offset_of!(ServiceState, untracked);
@@ -163,48 +180,82 @@ impl Kernel {
                 .store(0, Ordering::Relaxed);
         }
         let generation = self.generation(id.0).wrapping_add(1);
-        let len = members.len() as u32;
-        let block = take(&mut self.members, &mut self.records, len, true).with_context(|| {
-            format!("{}: no room for its list of {len} servers", service.address)
-        })?;
-        let Some(record) = take(&mut self.members, &mut self.records, 1, false) else {
-            self.members.give(block);
-            anyhow::bail!("{}: no room for another service", service.address);
+        let table = schedule::table(service, kind, model.servers_of(id))?;
+
+        let mut taken = Vec::new();
+        let mut take = |which, len: u32, what: &dyn Fn() -> String| {
+            let block = self.pools.take(which, len).with_context(what)?;
+            taken.push((which, block));
+            anyhow::Ok(block)
+        };
+        let address = &service.address;
+        let blocks = take(Which::Members, len, &|| {
+            format!("{address}: no room for its list of {len} servers")
+        })
+        .and_then(|block| {
+            let table = table.as_ref().map(|table| {
+                take(Which::Tables, schedule::words(table), &|| {
+                    format!("{address}: no room for another lookup table")
+                })
+            });
+            let record = take(Which::Records, 1, &|| {
+                format!("{address}: no room for another service")
+            })?;
+            Ok((block, table.transpose()?, record))
+        });
+        let (block, table_block, record) = match blocks {
+            Ok(blocks) => blocks,
+            Err(error) => {
+                taken
+                    .into_iter()
+                    .for_each(|(which, block)| self.pools.give(which, block));
+                return Err(error);
+            }
         };
         let maps = &self.loaded.maps;
         for (index, member) in (block.first..).zip(&members) {
             maps.members.store(index, *member);
         }
-        maps.services.store(
-            record.first,
-            Service {
-                turn: Turn {
-                    generation: generation as u16,
-                    ..turn
-                }
-                .bits(),
-                id: id.0,
-                first: block.first,
-                len,
-                scheduler: kind as u32,
-                weight_max: weights.max,
-                weight_step: weights.step,
-                generation,
-                address: key.addr(),
-                port: key.port().number().into(),
-                prefix: 128,
-                mask: u32::MAX,
-                ..Service::default()
-            },
-        );
+        if let (Some(block), Some(table)) = (table_block, table) {
+            schedule::store(&maps.tables, block, &table);
+            service_record.table = schedule::first_slot(block);
+            service_record.table_len = table.len() as u32;
+        }
+        service_record.first = block.first;
+        service_record.generation = generation;
+        service_record.turn = Turn {
+            generation: generation as u16,
+            ..plan.turn
+        }
+        .bits();
+        maps.services.store(record.first, service_record);
         Ok(Some(Published {
             key,
             kind,
             record,
             block,
+            table: table_block,
             members,
-            generation,
+            service: service_record,
         }))
+    }
+
+    /// Takes the places of a service out of use.
+    fn retire(&mut self, old: &Published) {
+        self.pools.retire(Which::Records, old.record);
+        self.pools.retire(Which::Members, old.block);
+        if let Some(table) = old.table {
+            self.pools.retire(Which::Tables, table);
+        }
+    }
+
+    /// Gives back the places of a service that no program saw.
+    fn give(&mut self, draft: &Published) {
+        self.pools.give(Which::Records, draft.record);
+        self.pools.give(Which::Members, draft.block);
+        if let Some(table) = draft.table {
+            self.pools.give(Which::Tables, table);
+        }
     }
 
     /// The turn that a published service stands at.
@@ -215,8 +266,8 @@ impl Kernel {
             .word64(id, offset_of!(ServiceState, turn))
             .load(Ordering::Relaxed);
         match Turn::from_bits(bits) {
-            turn if turn.generation == old.generation as u16 => turn,
-            _ => Turn::from_bits(self.maps().services.load(old.record.first).turn),
+            turn if turn.generation == old.service.generation as u16 => turn,
+            _ => Turn::from_bits(old.service.turn),
         }
     }
 
@@ -224,7 +275,8 @@ impl Kernel {
     fn generation(&self, id: u32) -> u32 {
         let bits = self.maps().service_states.load(id).turn;
         let state = u32::from(Turn::from_bits(bits).generation);
-        self.published.get(&id).map_or(state, |old| old.generation)
+        let published = self.published.get(&id);
+        published.map_or(state, |old| old.service.generation)
     }
 
     /// Makes a server's entry the model's, but for its way.
@@ -255,21 +307,40 @@ impl Kernel {
         }
         let word = |offset| servers.word32(id.0, offset);
         word(offset_of!(Server, service)).store(service, Ordering::Relaxed);
+        let options = &server.options;
+        word(offset_of!(Server, weight)).store(options.weight, Ordering::Relaxed);
+        let upper = options.upper_threshold;
+        let lower = threshold::lower(upper, options.lower_threshold);
+        self.write_thresholds(id, (now.upper, now.lower), (upper, lower));
         word(offset_of!(Server, flags)).store(flags, Ordering::Release);
         Ok(())
+    }
+
+    /// Gives a server thresholds in the place of those that it had.
+    fn write_thresholds(&self, id: ServerId, old: (u32, u32), new: (u32, u32)) {
+        let maps = self.maps();
+        let state = maps.server_states.load(id.0);
+        let connections = state.active.wrapping_add(state.inactive);
+        // With the old ones first: the program looks only when a connection begins.
+        let overloaded = threshold::after(state.overloaded != 0, connections, old);
+        let overloaded = threshold::after(overloaded, connections, new);
+        let word = |offset| maps.servers.word32(id.0, offset);
+        word(offset_of!(Server, upper)).store(new.0, Ordering::Relaxed);
+        word(offset_of!(Server, lower)).store(new.1, Ordering::Relaxed);
+        maps.server_states
+            .word32(id.0, offset_of!(ServerState, overloaded))
+            .store(overloaded.into(), Ordering::Relaxed);
     }
 
     /// Empties every table.
     fn clear(&mut self) -> anyhow::Result<()> {
         let keys: Vec<Key> = self.published.values().map(|old| old.key).collect();
         self.directory.write(&self.loaded.maps, &keys, &[])?;
-        for (_, old) in std::mem::take(&mut self.published) {
-            self.records.retire(old.record);
-            self.members.retire(old.block);
+        for old in std::mem::take(&mut self.published).into_values() {
+            self.retire(&old);
         }
         grace::wait()?;
-        self.records.reclaim();
-        self.members.reclaim();
+        self.pools.reclaim();
         let maps = self.maps();
         flows::clear(&maps.flows);
         for id in 0..maps.service_states.len() {
@@ -315,30 +386,6 @@ impl Kernel {
             }
         })
     }
-}
-
-/// A block of members, or else a record; after a grace period if that is what it takes.
-fn take(members: &mut Pool, records: &mut Pool, len: u32, of_members: bool) -> Option<Block> {
-    let one = |members: &mut Pool, records: &mut Pool| {
-        if of_members {
-            members.take(len)
-        } else {
-            records.take(len)
-        }
-    };
-    if let found @ Some(_) = one(members, records) {
-        return found;
-    }
-    if !members.has_retired() && !records.has_retired() {
-        return None;
-    }
-    if let Err(error) = grace::wait() {
-        tracing::error!("{error:#}");
-        return None;
-    }
-    members.reclaim();
-    records.reclaim();
-    one(members, records)
 }
 
 /// The key of a service that packets can be looked up by.
@@ -394,19 +441,18 @@ impl Datapath for Kernel {
 
     fn write(&mut self, model: &Model, changes: &[Change]) -> anyhow::Result<()> {
         let everything = changes.contains(&Change::Everything);
-        let mut services = BTreeMap::new();
+        let mut services = BTreeSet::new();
         let mut servers = Vec::new();
         if everything {
-            services.extend(model.services().map(|service| (service.id, false)));
+            services.extend(model.services().map(|service| service.id));
             servers.extend(model.servers().map(|server| server.id));
         }
         for change in changes {
             match *change {
-                Change::ServiceAdded(id) | Change::ServersChanged(id) => {
-                    services.insert(id, true);
-                }
-                Change::ServiceChanged(id) => {
-                    services.entry(id).or_insert(false);
+                Change::ServiceAdded(id)
+                | Change::ServersChanged(id)
+                | Change::ServiceChanged(id) => {
+                    services.insert(id);
                 }
                 Change::ServerAdded(id)
                 | Change::ServerAdopted(id)
@@ -432,11 +478,8 @@ impl Datapath for Kernel {
 
         // Nothing of this is seen by a program yet.
         let mut drafts = Vec::new();
-        let drafted = services.iter().try_for_each(|(id, touched)| {
-            drafts.extend(
-                self.draft(model, *id, *touched && !everything)?
-                    .map(|draft| (id.0, draft)),
-            );
+        let drafted = services.iter().try_for_each(|id| {
+            drafts.extend(self.draft(model, *id)?.map(|draft| (id.0, draft)));
             anyhow::Ok(())
         });
         let live = |id: &&ServerId| {
@@ -465,8 +508,7 @@ impl Datapath for Kernel {
             });
         if let Err(error) = published {
             for (_, draft) in drafts {
-                self.members.give(draft.block);
-                self.records.give(draft.record);
+                self.give(&draft);
             }
             return Err(error);
         }
@@ -477,8 +519,7 @@ impl Datapath for Kernel {
             .filter_map(|id| self.published.remove(id))
             .collect::<Vec<_>>()
         {
-            self.records.retire(old.record);
-            self.members.retire(old.block);
+            self.retire(&old);
         }
         self.published.extend(drafts);
         if everything {

@@ -14,6 +14,7 @@
 //! | `clock` | the kernel's HZ and the current tick |
 //! | `kernel` | services, servers and ways into maps, counts out of them |
 //! | `directory` | which record a service's packets find |
+//! | `schedule` | what schedulers need in the maps |
 //! | `pool`, `grace` | places in arrays, used again after a grace period |
 //! | `flows` | the flow table: listing, expiry, counts |
 
@@ -30,6 +31,7 @@ mod maps;
 mod object;
 mod pin;
 mod pool;
+mod schedule;
 
 use crate::config::Config;
 use crate::model::Datapath;

@@ -83,11 +83,8 @@ pub(crate) fn service_supported(
         return without("one-packet scheduling is", "leave out -o");
     }
     if Kind::from_name(scheduler).is_none() {
-        let choices: Vec<String> = Kind::ALL
-            .iter()
-            .map(|kind| format!("-s {}", kind.name()))
-            .collect();
-        let cure = format!("choose {}", choices.join(" or "));
+        let choices: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        let cure = format!("choose one of {}", choices.join(" "));
         return without(&format!("scheduler {scheduler} is"), &cure);
     }
     Ok(())
@@ -112,9 +109,6 @@ pub(crate) fn server_supported(
         Forwarding::Tunnel(_) => return without("tunnelling is", "use direct routing (-g)"),
         Forwarding::Masquerade => return without("masquerading is", "use direct routing (-g)"),
         Forwarding::Local => return without("local delivery is", "use direct routing (-g)"),
-    }
-    if (options.upper_threshold, options.lower_threshold) != (0, 0) {
-        return without("connection thresholds are", "leave out -x and -y");
     }
     Ok(())
 }

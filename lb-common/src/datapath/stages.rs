@@ -76,7 +76,7 @@ pub trait Stages: Tables + Sized {
             let Some((tuple, word)) = remembered(self, packet, record, chosen, part) else {
                 return true;
             };
-            self.enter(packet, &tuple, word, About { service, back }, false)
+            self.enter(packet, &tuple, word, About { service, back })
         };
         if enter(Part::Member, 0) {
             enter(Part::Destination, self.now().bits());

@@ -113,3 +113,93 @@ fn maglev(servers: &[Server]) -> Vec<u16> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    /// Servers 10.0.0.11, .12 and .13 of these weights, added in this order, on port 80.
+    fn servers(weights: [u32; 3]) -> Vec<Server> {
+        let server = |(last, weight)| Server {
+            weight,
+            last_weight: weight,
+            address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)).into(),
+            port: 80,
+        };
+        (11..=13u8).zip(weights).map(server).rev().collect()
+    }
+
+    /// CRC-32 of the places as bytes, the first being 0.
+    fn checksum(table: &[u16]) -> u32 {
+        let crc = table.iter().fold(u32::MAX, |crc, place| {
+            let byte = u32::from(*place) - 1;
+            (0..8).fold(crc ^ byte, |crc, _| {
+                crc >> 1 ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+            })
+        });
+        !crc
+    }
+
+    /// How many slots the servers have, by place.
+    fn counts(table: &[u16]) -> [usize; 3] {
+        [1, 2, 3].map(|place| table.iter().filter(|slot| **slot == place).count())
+    }
+
+    #[test]
+    fn maglev_tables_are_the_kernels() {
+        // Made by the kernel's own sources, compiled unmodified.
+        for (weights, expected, crc) in [
+            ([1, 1, 2], [2047, 1023, 1023], 0xc9cf_f002),
+            ([1, 1, 1], [1365, 1364, 1364], 0x9967_67c2),
+            ([100, 300, 5000], [3793, 225, 75], 0x674e_2fdd),
+            ([1, 1, 1000], [3967, 63, 63], 0xf548_05a8),
+        ] {
+            let table = table(Kind::Mh, &servers(weights)).unwrap();
+            assert_eq!(counts(&table), expected, "{weights:?}");
+            assert_eq!(checksum(&table), crc, "{weights:?}");
+        }
+        let table = table(Kind::Mh, &servers([1, 1, 2])).unwrap();
+        let first: Vec<u16> = table[..16].iter().map(|place| 14 - place).collect();
+        assert_eq!(
+            first,
+            [
+                12, 13, 13, 13, 12, 13, 11, 11, 13, 12, 12, 13, 13, 12, 13, 12
+            ]
+        );
+    }
+
+    #[test]
+    fn maglev_goes_by_the_weights_before_servers_were_quiesced() {
+        let all = servers([1, 1, 2]);
+        let mut quiesced = all.clone();
+        quiesced[0].weight = 0;
+        assert_eq!(table(Kind::Mh, &quiesced), table(Kind::Mh, &all));
+        quiesced[0].last_weight = 0;
+        let without = table(Kind::Mh, &quiesced).unwrap();
+        assert_eq!(counts(&without)[0], 0);
+        let none: Vec<Server> = quiesced
+            .iter()
+            .map(|server| Server {
+                last_weight: 0,
+                ..*server
+            })
+            .collect();
+        assert_eq!(table(Kind::Mh, &none), Some(vec![0; 4093]));
+        assert_eq!(table(Kind::Mh, &[]), Some(vec![0; 4093]));
+    }
+
+    #[test]
+    fn sh_goes_by_weight_and_dh_does_not() {
+        let sh = |weights| table(Kind::Sh, &servers(weights)).unwrap();
+        assert_eq!(sh([1, 1, 2])[..8], [1, 1, 2, 3, 1, 1, 2, 3]);
+        assert_eq!(sh([1, 1, 0])[..6], [1, 2, 3, 1, 2, 3], "one slot is least");
+        assert_eq!(sh([1, 1, 300]), [1; 256]);
+        let dh = table(Kind::Dh, &servers([1, 1, 2])).unwrap();
+        assert_eq!(dh[252..], [1, 2, 3, 1]);
+        for kind in [Kind::Sh, Kind::Dh] {
+            assert_eq!(table(kind, &[]), Some(vec![0; 256]));
+        }
+        assert_eq!(table(Kind::Wlc, &servers([1, 1, 2])), None);
+    }
+}
