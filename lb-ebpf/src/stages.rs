@@ -18,6 +18,7 @@ use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use lb_common::datapath::{Ending, Packet, Stages, Tables as _, stages};
 use lb_common::flow::{About, Key, Tuple, Word};
 use lb_common::reason::Reason;
+use lb_common::sched::{Choice, Part};
 use lb_common::wire::Frame;
 
 /// A number that may be none, as one more; 0 for none.
@@ -114,7 +115,20 @@ global! {
         0
     };
     stage_schedule(record: u32), 0 => |tables, frame, packet| {
-        some(stages::schedule(&tables, packet, record))
+        stages::schedule(&tables, packet, record).bits().into()
+    };
+    stage_recall(record: u32, fresh: u32), 0 => |tables, frame, packet| {
+        stages::recall(&tables, packet, record, Choice::from_bits(fresh)).bits().into()
+    };
+    stage_remembered(record: u32, chosen: u64, destination: u32), 0 => |tables, frame, packet| {
+        let part = if destination == 0 { Part::Member } else { Part::Destination };
+        match stages::remembered(&tables, packet, record, Word::from_bits(chosen), part) {
+            Some((tuple, word)) => {
+                tables.lend_tuple(&tuple);
+                word.bits()
+            }
+            None => 0,
+        }
     };
     stage_stateless(record: u32, digest: u64, place: u64), 0 => |tables, frame, packet| {
         some(stages::schedule_stateless(&tables, record, &Key::from_bits([digest, place])))
@@ -234,8 +248,27 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
-    fn schedule(&self, _: &Packet, record: u32) -> Option<u32> {
-        number(stage_schedule(self.context(), record))
+    fn schedule(&self, _: &Packet, record: u32) -> Choice {
+        Choice::from_bits(stage_schedule(self.context(), record) as u32)
+    }
+
+    #[inline(always)]
+    fn recall(&self, _: &Packet, record: u32, fresh: Choice) -> Choice {
+        Choice::from_bits(stage_recall(self.context(), record, fresh.bits()) as u32)
+    }
+
+    #[inline(always)]
+    fn remember_choice(&self, _: &Packet, record: u32, chosen: Word) {
+        let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
+        let word = stage_remembered(self.context(), record, chosen.bits(), 0);
+        if word != 0 && stage_enter(self.context(), word, service, 0) == 0 {
+            return;
+        }
+        let word = stage_remembered(self.context(), record, chosen.bits(), 1);
+        if word != 0 {
+            let back = self.now().bits();
+            stage_enter(self.context(), word, service, back);
+        }
     }
 
     #[inline(always)]

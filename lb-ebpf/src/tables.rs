@@ -295,6 +295,11 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
+    fn server_weight(&self, server: u32) -> Option<u32> {
+        maps::server(server).map(|server| field!(server, weight).get())
+    }
+
+    #[inline(always)]
     fn thresholds(&self, server: u32) -> Option<(u32, u32)> {
         let server = maps::server(server)?;
         Some((field!(server, upper).get(), field!(server, lower).get()))

@@ -17,6 +17,7 @@
 //! | `servers`, `hints` | what follows from all servers together |
 //! | `rules` | the mark rules |
 //! | `directory` | which record a service's packets find |
+//! | `schedule` | what schedulers need in the maps |
 //! | `pool`, `grace` | places in arrays, used again after a grace period |
 //! | `flows` | the flow table: listing, expiry, counts |
 
@@ -36,6 +37,7 @@ mod object;
 mod pin;
 mod pool;
 mod rules;
+mod schedule;
 mod servers;
 
 use crate::config::Config;

@@ -121,6 +121,8 @@ pub trait Tables: Flows {
     fn server_service(&self, server: u32) -> Option<u32>;
     /// The ends of the tunnel to a server.
     fn tunnel(&self, server: u32) -> Option<Tunnel>;
+    /// A server's weight.
+    fn server_weight(&self, server: u32) -> Option<u32>;
     /// A server's upper and lower connection threshold, 0 for none.
     fn thresholds(&self, server: u32) -> Option<(u32, u32)>;
     /// What is counted of a server.
@@ -254,10 +256,13 @@ fn request<F: Frame, T: Stages>(
 #[inline(always)]
 fn open<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Reason> {
     let chosen = tables.choose(packet, record)?;
+    if chosen.has(Word::NEW_CHOICE) {
+        tables.remember_choice(packet, record, chosen);
+    }
     if chosen.has(Word::NEW_TEMPLATE) {
         tables.begin_template(packet, record, chosen);
     }
-    let word = chosen.without(Word::NEW_TEMPLATE);
+    let word = chosen.without(Word::NEW_TEMPLATE | Word::NEW_CHOICE);
     if !word.has(Word::ONE_PACKET) {
         if !tables.enter_connection(packet, word) {
             return tables.without_entry(packet, record, word);

@@ -47,24 +47,33 @@ pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Wor
     let untracked = tables
         .untracked(service.id)
         .is_some_and(|until| !until.is_past(tables.now()));
-    let (server, controlled) = if untracked && !packet.is_syn() {
+    let (mut server, mut flags) = (None, 0);
+    if untracked && !packet.is_syn() {
         // It may be of a flow that found no room when it opened: where that one went, go on.
-        (tables.schedule_stateless(record, &key), 0)
+        server = tables.schedule_stateless(record, &key);
     } else if !may_open(tables, packet) {
         return Err(Reason::NoFlow);
-    } else if service.persistence != 0 {
-        match persist::by_template(tables, packet, service) {
-            Some(server) => (Some(server), Word::CONTROLLED),
-            None => (
-                tables.schedule(packet, record),
-                Word::CONTROLLED | Word::NEW_TEMPLATE,
-            ),
-        }
     } else {
-        (tables.schedule(packet, record), 0)
-    };
+        if service.persistence != 0 {
+            server = persist::by_template(tables, packet, service);
+            flags = Word::CONTROLLED;
+        }
+        if server.is_none() {
+            let mut choice = tables.schedule(packet, record);
+            if sched::Kind::remembers(service.scheduler) {
+                choice = tables.recall(packet, record, choice);
+            }
+            server = choice.server();
+            if service.persistence != 0 {
+                flags |= Word::NEW_TEMPLATE;
+            }
+            if choice.is_to_remember() {
+                flags |= Word::NEW_CHOICE;
+            }
+        }
+    }
     let server = server.ok_or(refusal(service, packet))?;
-    let flags = controlled | if own_port { 0 } else { Word::KEEPS_PORT };
+    let flags = flags | if own_port { 0 } else { Word::KEEPS_PORT };
     let method = tables.server(server).map_or(0, |(flags, _)| flags) & server_flags::METHOD;
     let class = first_class(packet, method == server_flags::MASQUERADE);
     let deadline = tables.now().after(tables.timeout(class));
@@ -75,7 +84,7 @@ pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Wor
     }
     let flags = flags | if one_packet { Word::ONE_PACKET } else { 0 };
     if service.flags & service_flags::THRESHOLDS != 0 {
-        sched::note_connection(tables, server);
+        sched::note_connection(tables, server, one_packet);
     }
     Ok(Word::new(server, class, deadline).with(flags))
 }

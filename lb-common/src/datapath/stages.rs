@@ -16,7 +16,8 @@ pub use super::open::{choose, enter, enter_connection, help, without_entry};
 pub use super::parse::parse;
 pub use super::persist::{hold as hold_template, new_template};
 pub use super::reply::{keep as keep_reply, reply};
-pub use crate::sched::{schedule, schedule_stateless};
+use crate::sched::{Choice, Part};
+pub use crate::sched::{recall, remembered, schedule, schedule_stateless};
 
 /// The stages as methods of the tables, so that the kernel's side can make each a function that
 /// the verifier checks once and by itself. On the host they are the functions of this module.
@@ -60,8 +61,26 @@ pub trait Stages: Tables + Sized {
         }
     }
 
-    fn schedule(&self, packet: &Packet, record: u32) -> Option<u32> {
+    fn schedule(&self, packet: &Packet, record: u32) -> Choice {
         schedule(self, packet, record)
+    }
+
+    fn recall(&self, packet: &Packet, record: u32, fresh: Choice) -> Choice {
+        recall(self, packet, record, fresh)
+    }
+
+    /// Makes the entries that remember a choice.
+    fn remember_choice(&self, packet: &Packet, record: u32, chosen: Word) {
+        let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
+        let enter = |part, back| {
+            let Some((tuple, word)) = remembered(self, packet, record, chosen, part) else {
+                return true;
+            };
+            self.enter(packet, &tuple, word, About { service, back })
+        };
+        if enter(Part::Member, 0) {
+            enter(Part::Destination, self.now().bits());
+        }
     }
 
     fn schedule_stateless(&self, record: u32, key: &Key) -> Option<u32> {

@@ -12,4 +12,8 @@ mod random;
 mod refuse;
 mod route;
 mod schedule;
+mod schedule_hash;
+mod schedule_load;
+mod schedule_many;
+mod schedule_recall;
 mod state;
