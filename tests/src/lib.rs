@@ -15,6 +15,8 @@ pub mod real_server;
 pub mod tunnel;
 pub mod twin;
 
+pub mod dns;
+pub mod network;
 pub mod nginx;
 pub mod scene;
 pub mod sniff;

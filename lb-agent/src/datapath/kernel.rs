@@ -559,6 +559,7 @@ impl Kernel {
         for (offset, value) in [
             (offset_of!(Server, service), before.service),
             (offset_of!(Server, tunnel_port), before.tunnel_port),
+            (offset_of!(Server, weight), before.weight),
             (offset_of!(Server, upper), before.upper),
             (offset_of!(Server, lower), before.lower),
             (offset_of!(Server, flags), before.flags),

@@ -223,14 +223,17 @@ fn values_that_do_not_fit_are_refused() {
 #[test]
 fn what_only_ipvs_does_is_refused_with_a_cure() {
     let model = &mut with(&[add_service(1)]);
-    let edit = Edit::AddService {
-        service: service(2),
-        options: service_options("wlc"),
+    let with_engine = |number| {
+        let mut options = service_options("rr");
+        options.persistent = Some(300);
+        options.persistence_engine = Some("sip".to_owned());
+        let service = service(number);
+        Edit::AddService { service, options }
     };
-    let refusal = model.apply(&edit).expect_err("unsupported");
+    let refusal = model.apply(&with_engine(2)).expect_err("unsupported");
     assert_eq!(refusal.kind, RefusalKind::Unsupported);
     assert!(
-        refusal.message.ends_with("choose -s rr or -s wrr"),
+        refusal.message.ends_with("leave out --pe"),
         "{}",
         refusal.message
     );
@@ -246,11 +249,7 @@ fn what_only_ipvs_does_is_refused_with_a_cure() {
     };
     assert_eq!(kind(model, &edit), RefusalKind::Unsupported);
     // What is wrong with ipvs too is said first.
-    let edit = Edit::AddService {
-        service: service(1),
-        options: service_options("wlc"),
-    };
-    assert_eq!(kind(model, &edit), RefusalKind::Exists);
+    assert_eq!(kind(model, &with_engine(1)), RefusalKind::Exists);
 }
 
 #[test]
