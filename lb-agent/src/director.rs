@@ -11,6 +11,7 @@ mod accounts;
 mod listing;
 #[cfg(test)]
 pub(crate) mod memory;
+mod narrow;
 #[cfg(test)]
 mod tests;
 mod ways;
@@ -22,14 +23,19 @@ use crate::model::{
     Change, Datapath, Model, ServerId, ServiceId, Standing, server_supported, service_supported,
     settle,
 };
+use crate::datapath::Punts;
 use crate::net::{Changes, NextHop, NextHops, Unresolved, Way};
+use crate::punt::TooBig;
 use crate::rates::Estimator;
 use crate::state::{Record, State, Store};
 use anyhow::Context;
-use lb_common::api::{Counters, Edit, Refusal, RefusalKind};
+use lb_common::addr::{Port, protocol};
+use lb_common::api::{Counters, Edit, Forwarding, Refusal, RefusalKind, Tunnel};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+use narrow::Narrow;
 use ways::Ways;
 
 /// Desired state, its record on disk, the datapath, and the books between them.
@@ -39,6 +45,7 @@ pub(crate) struct Director {
     store: Store,
     datapath: Box<dyn Datapath>,
     ways: Ways,
+    narrow: Narrow,
     service_rates: BTreeMap<ServiceId, Estimator>,
     server_rates: BTreeMap<ServerId, Estimator>,
 }
@@ -79,6 +86,7 @@ impl Director {
             store,
             datapath,
             ways: Ways::default(),
+            narrow: Narrow::default(),
             service_rates: BTreeMap::new(),
             server_rates: BTreeMap::new(),
         };
@@ -134,8 +142,12 @@ impl Director {
         outcomes
     }
 
-    /// Lets the datapath reclaim expired flows, and frees the servers that no flow refers to.
+    /// Lets the datapath reclaim expired flows, and frees the servers that no flow refers to. Ways
+    /// that were shorter for a while are what they were before.
     pub(crate) fn sweep(&mut self) {
+        for (address, mtu) in self.narrow.forget(Instant::now()) {
+            self.set_mtu(address, mtu);
+        }
         for id in self.datapath.sweep() {
             match self.model.server(id).map(|server| server.standing) {
                 Some(Standing::Live { .. }) => {}
@@ -353,9 +365,50 @@ impl Director {
 
     /// The way to an address became known or changed, or there is none, and why.
     pub(crate) fn set_next_hop(&mut self, address: IpAddr, hop: Result<NextHop, String>) {
+        let narrowed = |hop: NextHop| NextHop {
+            mtu: self.narrow.mtu(address, hop.mtu),
+            ..hop
+        };
+        let hop = hop.map(narrowed);
+        self.set_way(address, hop);
+    }
+
+    fn set_way(&mut self, address: IpAddr, hop: Result<NextHop, String>) {
         for server in self.ways.set(address, hop) {
             write_hop(self.datapath.as_mut(), &self.ways, address, server);
         }
+    }
+
+    /// A router says that a packet to a tunnelled server was too big: if it can be true, the way
+    /// there is that short for a while.
+    pub(crate) fn shorten_way(&mut self, error: &TooBig, now: Instant) {
+        let (address, mtu) = (error.server, error.mtu);
+        let Some(hop) = self.ways.hop(address) else {
+            return;
+        };
+        let is_ours = hop.preferred_source == Some(error.source)
+            && self.model.servers().any(|server| {
+                server.address.address == address && is_of_tunnel(error, server.options.forwarding)
+            });
+        if is_ours && self.narrow.note(address, mtu, hop.mtu, now) {
+            tracing::info!("the way to server {address} takes no packet longer than {mtu} bytes");
+            self.set_mtu(address, mtu);
+        }
+    }
+
+    /// Gives the way to an address, if there is one, another MTU.
+    fn set_mtu(&mut self, address: IpAddr, mtu: u32) {
+        if let Some(hop) = self.ways.hop(address).cloned() {
+            self.set_way(address, Ok(NextHop { mtu, ..hop }));
+        }
+    }
+
+    /// The packets that the program hands over; none when they were taken before.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) fn take_punts(&mut self) -> anyhow::Result<Option<Punts>> {
+        self.datapath.punts()
     }
 }
 
@@ -389,6 +442,20 @@ impl Shared {
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Whether a packet that was too big can have been of a server's tunnel.
+fn is_of_tunnel(error: &TooBig, forwarding: Forwarding) -> bool {
+    match forwarding {
+        Forwarding::Tunnel(Tunnel::Ipip) => {
+            matches!(error.protocol, protocol::IPIP | protocol::IPV6)
+        }
+        Forwarding::Tunnel(Tunnel::Gre { .. }) => error.protocol == protocol::GRE,
+        Forwarding::Tunnel(Tunnel::Gue { port, .. }) => {
+            error.protocol == protocol::UDP && error.port == Some(Port::new(port))
+        }
+        Forwarding::Route | Forwarding::Masquerade | Forwarding::Local => false,
     }
 }
 

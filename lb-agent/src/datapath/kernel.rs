@@ -8,6 +8,7 @@ use super::load::Loaded;
 use super::maps::Maps;
 use super::pin::PinDir;
 use super::pool::{Block, Pool};
+use super::punts::Punts;
 use crate::model::{
     About, Change, Datapath, Flow, Limits, Model, Reading, ServerId, ServiceId, Standing,
 };
@@ -599,6 +600,10 @@ impl Datapath for Kernel {
         self.now = self.tick();
         self.loaded.refresh_ports(&self.pins);
         self.sweep.step(&self.loaded.maps, self.now)
+    }
+
+    fn punts(&mut self) -> anyhow::Result<Option<Punts>> {
+        self.loaded.punts()
     }
 
     fn clear_server(&mut self, server: ServerId) -> anyhow::Result<()> {

@@ -16,6 +16,8 @@
 //! | `directory` | which record a service's packets find |
 //! | `pool`, `grace` | places in arrays, used again after a grace period |
 //! | `flows` | the flow table: listing, expiry, counts |
+//! | `table` | the flow table: lookups and insertions |
+//! | `punts` | packets from the program, and to it |
 
 mod attach;
 mod clock;
@@ -30,6 +32,10 @@ mod maps;
 mod object;
 mod pin;
 mod pool;
+mod punts;
+mod table;
+
+pub(crate) use punts::{Punt, Punts};
 
 use crate::config::Config;
 use crate::model::Datapath;
