@@ -68,6 +68,9 @@ impl Walk {
             protocol: details.protocol as u8,
             role: Role::from_number((details.protocol >> 8) as u8)?,
         };
+        if !matches!(tuple.role, Role::Connection | Role::Template) {
+            return None;
+        }
         // The details may be older or newer than the digest: then they are not its own.
         if tuple.key(self.seed).digest != seen || digest.load(Ordering::Acquire) != seen {
             return None;
@@ -292,7 +295,7 @@ fn add(found: &mut [Counts], server: u32, counts: Counts) {
 }
 
 /// Changes a server's counts as the program does.
-fn count(maps: &Maps, server: u32, counts: Counts) {
+pub(super) fn count(maps: &Maps, server: u32, counts: Counts) {
     if server >= maps.server_states.len() {
         return;
     }

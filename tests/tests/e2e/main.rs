@@ -5,6 +5,8 @@
 
 mod attach;
 mod edits;
+mod fragments;
+mod icmp;
 mod interfaces;
 mod neighbours;
 mod refusals;
