@@ -18,19 +18,20 @@ mod ways;
 
 pub(crate) use accounts::{Account, Accounts};
 pub(crate) use listing::Connections;
+pub(crate) use ways::Reach;
 
 use crate::model::{
-    Change, Datapath, Model, ServerId, ServiceId, Standing, server_supported, service_supported,
-    settle,
+    Change, Datapath, Model, Outlet, ServerId, ServiceId, Standing, server_supported,
+    service_supported, settle,
 };
 use crate::datapath::Punts;
-use crate::net::{Changes, NextHop, NextHops, Unresolved, Way};
+use crate::net::{Changes, NextHop, NextHops, Unresolved, Way, own_address};
 use crate::punt::TooBig;
 use crate::rates::Estimator;
 use crate::state::{Record, State, Store};
 use anyhow::Context;
 use lb_common::addr::{Port, protocol};
-use lb_common::api::{Counters, Edit, Forwarding, Refusal, RefusalKind, Tunnel};
+use lb_common::api::{Counters, Edit, Family, Forwarding, Refusal, RefusalKind, Setting, Tunnel};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -46,6 +47,8 @@ pub(crate) struct Director {
     datapath: Box<dyn Datapath>,
     ways: Ways,
     narrow: Narrow,
+    /// The settings that the configuration gives a value.
+    configured: BTreeMap<Setting, u32>,
     service_rates: BTreeMap<ServiceId, Estimator>,
     server_rates: BTreeMap<ServerId, Estimator>,
 }
@@ -63,6 +66,7 @@ impl Director {
         store: Store,
         state: State,
         mut datapath: Box<dyn Datapath>,
+        configured: BTreeMap<Setting, u32>,
     ) -> anyhow::Result<Self> {
         let State {
             mut model,
@@ -87,10 +91,12 @@ impl Director {
             datapath,
             ways: Ways::default(),
             narrow: Narrow::default(),
+            configured,
             service_rates: BTreeMap::new(),
             server_rates: BTreeMap::new(),
         };
         director.set_timeouts()?;
+        director.set_settings()?;
         director.write(&[Change::Everything])?;
         for server in director.model.servers() {
             director.ways.want(server.address.address, server.id);
@@ -198,8 +204,12 @@ impl Director {
     /// Brings the datapath in line; on an error model and datapath are as before the batch.
     fn write(&mut self, changes: &[Change]) -> anyhow::Result<()> {
         let timeouts = changes.contains(&Change::TimeoutsChanged);
+        let settings = changes.contains(&Change::SettingsChanged);
         if timeouts {
             self.set_timeouts()?;
+        }
+        if settings {
+            self.set_settings()?;
         }
         let written = self.datapath.write(&self.model, changes);
         if written.is_err() {
@@ -207,8 +217,19 @@ impl Director {
             if timeouts {
                 self.set_timeouts()?;
             }
+            if settings {
+                self.set_settings()?;
+            }
         }
         written.context("cannot write the datapath's maps")
+    }
+
+    fn set_settings(&mut self) -> anyhow::Result<()> {
+        let bits = |bits, setting: &Setting| bits | setting.bits(self.setting(*setting).0);
+        let bits = Setting::ALL.iter().fold(0, bits);
+        self.datapath
+            .set_settings(bits)
+            .context("cannot set the settings")
     }
 
     fn set_timeouts(&mut self) -> anyhow::Result<()> {
@@ -231,13 +252,16 @@ impl Director {
                 Change::ServerAdded(id) => self.enter(id),
                 Change::ServerAdopted(id) => self.adopt(id),
                 Change::ServiceZeroed(id) => self.zero(id),
+                // It may be forwarded to otherwise.
+                Change::ServerChanged(id) => self.write_outlet(id),
                 Change::Everything
                 | Change::ServerRetired(_)
                 | Change::ServiceChanged(_)
-                | Change::ServerChanged(_)
                 | Change::ServersChanged(_)
                 | Change::TimeoutsChanged
-                | Change::DaemonsChanged => {}
+                | Change::DaemonsChanged
+                | Change::MarksChanged
+                | Change::SettingsChanged => {}
             }
         }
     }
@@ -248,8 +272,21 @@ impl Director {
             return;
         };
         self.server_rates.entry(id).or_default();
-        if self.ways.want(address, id).is_some() {
-            write_hop(self.datapath.as_mut(), &self.ways, address, id);
+        if self.ways.want(address, id) {
+            self.write_outlet(id);
+        }
+    }
+
+    /// Writes where packets for a server go. An outlet that cannot be written leaves the server
+    /// with none: packets are held back, not sent to a wrong place.
+    fn write_outlet(&mut self, id: ServerId) {
+        let Some(server) = self.model.server(id) else {
+            return;
+        };
+        let outlet = self.ways.outlet(server).unwrap_or(Outlet::Nowhere);
+        if let Err(error) = self.datapath.set_outlet(id, outlet) {
+            let address = server.address;
+            tracing::error!("cannot write the way to server {address}: {error:#}");
         }
     }
 
@@ -355,27 +392,32 @@ impl Director {
     pub(crate) fn take_ways(&mut self, changes: &Changes) {
         for (address, way) in changes.take() {
             match way {
-                Way::Resolved(hop) => self.set_next_hop(address, Ok(hop)),
+                Way::Resolved(hop) => {
+                    self.set_reach(address, Reach::Hop(with_source(address, hop)))
+                }
+                Way::Unresolved(Unresolved::Local) => self.set_reach(address, Reach::Here),
                 // Not asked yet: until then an older way, known from before a restart, holds.
                 Way::Unresolved(Unresolved::Pending) => {}
-                Way::Unresolved(why) => self.set_next_hop(address, Err(why.to_string())),
+                Way::Unresolved(why) => self.set_reach(address, Reach::Nowhere(why.to_string())),
             }
         }
     }
 
     /// The way to an address became known or changed, or there is none, and why.
-    pub(crate) fn set_next_hop(&mut self, address: IpAddr, hop: Result<NextHop, String>) {
-        let narrowed = |hop: NextHop| NextHop {
-            mtu: self.narrow.mtu(address, hop.mtu),
-            ..hop
+    pub(crate) fn set_reach(&mut self, address: IpAddr, reach: Reach) {
+        let reach = match reach {
+            Reach::Hop(hop) => Reach::Hop(NextHop {
+                mtu: self.narrow.mtu(address, hop.mtu),
+                ..hop
+            }),
+            Reach::Here | Reach::Nowhere(_) => reach,
         };
-        let hop = hop.map(narrowed);
-        self.set_way(address, hop);
+        self.write_reach(address, reach);
     }
 
-    fn set_way(&mut self, address: IpAddr, hop: Result<NextHop, String>) {
-        for server in self.ways.set(address, hop) {
-            write_hop(self.datapath.as_mut(), &self.ways, address, server);
+    fn write_reach(&mut self, address: IpAddr, reach: Reach) {
+        for server in self.ways.set(address, reach) {
+            self.write_outlet(server);
         }
     }
 
@@ -399,7 +441,7 @@ impl Director {
     /// Gives the way to an address, if there is one, another MTU.
     fn set_mtu(&mut self, address: IpAddr, mtu: u32) {
         if let Some(hop) = self.ways.hop(address).cloned() {
-            self.set_way(address, Ok(NextHop { mtu, ..hop }));
+            self.write_reach(address, Reach::Hop(NextHop { mtu, ..hop }));
         }
     }
 
@@ -409,6 +451,17 @@ impl Director {
     /// When they cannot be read.
     pub(crate) fn take_punts(&mut self) -> anyhow::Result<Option<Punts>> {
         self.datapath.punts()
+    }
+}
+
+/// The next hop with a source address even where the route has none: that of an interface with
+/// only the other family's addresses.
+fn with_source(address: IpAddr, hop: NextHop) -> NextHop {
+    let family = Family::of(address);
+    let source = |hop: &NextHop| hop.preferred_source.filter(|s| Family::of(*s) == family);
+    NextHop {
+        preferred_source: source(&hop).or_else(|| own_address(&hop.interface, family)),
+        ..hop
     }
 }
 
@@ -456,14 +509,6 @@ fn is_of_tunnel(error: &TooBig, forwarding: Forwarding) -> bool {
             error.protocol == protocol::UDP && error.port == Some(Port::new(port))
         }
         Forwarding::Route | Forwarding::Masquerade | Forwarding::Local => false,
-    }
-}
-
-/// A next hop that cannot be written leaves the server without one: packets are held back, not
-/// sent to a wrong place.
-fn write_hop(datapath: &mut dyn Datapath, ways: &Ways, address: IpAddr, server: ServerId) {
-    if let Err(error) = datapath.set_next_hop(server, ways.hop(address)) {
-        tracing::error!("cannot write the next hop of server {address}: {error:#}");
     }
 }
 

@@ -10,6 +10,7 @@ mod control;
 mod datapath;
 mod director;
 mod log;
+mod man;
 mod model;
 mod net;
 mod punt;
@@ -44,6 +45,10 @@ fn run(command: &Command) -> anyhow::Result<()> {
         }
         Command::Detach(options) => datapath::detach(&Config::new(options)?),
         Command::Verify(options) => datapath::verify(&Config::new(options)?),
+        Command::Man => match man::print(&mut std::io::stdout().lock()) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            printed => Ok(printed?),
+        },
     }
 }
 

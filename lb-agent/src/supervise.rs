@@ -46,7 +46,12 @@ pub(crate) fn run(
         // What can fail comes before the datapath is touched.
         check_supported(&state.model)?;
         let (hops, changes) = NextHops::spawn().context("cannot listen to the kernel's routes")?;
-        let director = Shared::new(Director::start(store, state, open(config)?)?);
+        let director = Shared::new(Director::start(
+            store,
+            state,
+            open(config)?,
+            config.settings.clone(),
+        )?);
         director
             .with({
                 let hops = hops.clone();
@@ -192,6 +197,7 @@ mod tests {
             state_dir: directory.join("state"),
             xdp_mode: XdpMode::Auto,
             flows: 1024,
+            settings: std::collections::BTreeMap::new(),
         };
         let (opened, listens) = mpsc::channel();
         let agent = std::thread::spawn({

@@ -54,6 +54,8 @@ pub mod maps {
     pub const BACK_WAYS: &str = "BACK_WAYS";
     /// How many answers each CPU has given, a word, see [`super::Answers`].
     pub const ANSWERS: &str = "ANSWERS";
+    /// The program for packets that take more than a look, at its only place.
+    pub const PROGRAMS: &str = "PROGRAMS";
     /// What the program's functions hand to each other, one for each CPU. Not for the agent.
     pub const SCRATCH: &str = "SCRATCH";
     /// A ring buffer of packets for the agent, [`super::punt`].

@@ -5,7 +5,7 @@
 use crate::atomic::Shared;
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, RingBuf},
+    btf_maps::{Array, ProgramArray, RingBuf},
     helpers::{bpf_get_smp_processor_id, bpf_xdp_load_bytes},
     macros::btf_map,
     programs::XdpContext,
@@ -78,6 +78,8 @@ static RULES: Array<MarkRule, { 2 * MARK_RULES as usize }, MMAPABLE> = Array::ne
 static BACK_WAYS: Array<BackWay, { BACK_WAY_COUNT as usize }, MMAPABLE> = Array::new();
 #[btf_map]
 static ANSWERS: SharedArray<u64> = Array::new();
+#[btf_map]
+static PROGRAMS: ProgramArray<1> = ProgramArray::new();
 #[btf_map]
 static SCRATCH: Array<Scratch, 1> = Array::new();
 #[btf_map]
@@ -153,6 +155,13 @@ pub(crate) fn traffic(server: u32, reply: bool) -> Option<*mut Traffic> {
 #[inline(always)]
 pub(crate) fn answers() -> Option<*mut u64> {
     answers_at(cpu())
+}
+
+/// Goes on with the program of the map's only place; returns only if there is none.
+#[inline(always)]
+pub(crate) fn tail_call_rest(context: &XdpContext) {
+    // SAFETY: the program in that place is of this kind, for the kernel allows no other.
+    let _ = unsafe { PROGRAMS.tail_call(context, 0) };
 }
 
 /// What the functions of a program hand to each other besides numbers: one for each CPU, for XDP

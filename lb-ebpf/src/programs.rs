@@ -11,16 +11,39 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use lb_common::datapath::{Ending, process};
+use lb_common::datapath::{Ending, known, rest};
 use lb_common::reason::Reason;
 
-/// The director: sends packets for services to their servers.
+/// The director: sends packets for services to their servers. Known flows' packets it sends by
+/// itself; all others it hands to [`lb_rest`].
 #[xdp(frags)]
 fn lb(ctx: XdpContext) -> u32 {
     let Some(tables) = Maps::open(&ctx) else {
         return xdp_action::XDP_ABORTED;
     };
-    let ending = process(&mut Xdp(&ctx), &tables);
+    let ending = known(&mut Xdp(&ctx), &tables);
+    if ending.kind() == Ending::FURTHER {
+        maps::tail_call_rest(&ctx);
+        // Only while the agent has not put the program in its place.
+        maps::count_reason(Reason::Inconsistent as u32);
+        return xdp_action::XDP_PASS;
+    }
+    end(ending)
+}
+
+/// The director, for the packets that take more than a look: a program of its own, because the
+/// kernel gives each 512 bytes of stack.
+#[xdp(frags)]
+fn lb_rest(ctx: XdpContext) -> u32 {
+    let Some(tables) = Maps::open(&ctx) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    end(rest(&mut Xdp(&ctx), &tables))
+}
+
+/// Makes an end of a packet's way.
+#[inline(always)]
+fn end(ending: Ending) -> u32 {
     let value = ending.value();
     match ending.kind() {
         Ending::TRANSMIT => xdp_action::XDP_TX,

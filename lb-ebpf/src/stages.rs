@@ -5,7 +5,7 @@
 //! They are weak, so that the compiler cannot look into them from outside: it would leave out
 //! arguments that it finds unused and checks that it finds needless, which the verifier wants.
 //!
-//! They take numbers only: the packet lies in [`maps::Scratch`].
+//! They take numbers only: the packet lies in [`maps::Scratch`], where [`stage_parse`] puts it.
 #![expect(
     unsafe_code,
     reason = "global functions have names of their own, and map memory is raw pointers"
@@ -82,9 +82,16 @@ global! {
     stage_choose(record: u32), INCONSISTENT => |tables, frame, packet| {
         word_or_reason(stages::choose(&tables, packet, record))
     };
-    stage_enter(word: u64, service: u32, back: u32, opened: u32), 0 => |tables, frame, packet| {
+    stage_enter_connection(word: u64), 0 => |tables, frame, packet| {
+        u64::from(stages::enter_connection(&tables, packet, Word::from_bits(word)))
+    };
+    stage_enter(word: u64, service: u32, back: u32), 0 => |tables, frame, packet| {
         let (word, about) = (Word::from_bits(word), About { service, back });
-        u64::from(stages::enter(&tables, packet, tables.lent(), word, about, opened != 0))
+        u64::from(stages::enter(&tables, packet, tables.lent(), word, about, false))
+    };
+    stage_hold_template_of(service: u32, word: u64), 0 => |tables, frame, packet| {
+        stages::hold_template(&tables, &packet.tuple, service, Word::from_bits(word));
+        0
     };
     stage_without_entry(record: u32, chosen: u64), INCONSISTENT => |tables, frame, packet| {
         word_or_reason(stages::without_entry(&tables, packet, record, Word::from_bits(chosen)))
@@ -169,7 +176,7 @@ fn enter_lent(tables: &Maps<'_>, word: u64) {
     if word != 0 {
         let server = Word::from_bits(word).server();
         let service = tables.server_service(server).unwrap_or(u32::MAX);
-        stage_enter(tables.context(), word, service, 0, 0);
+        stage_enter(tables.context(), word, service, 0);
     }
 }
 
@@ -203,10 +210,19 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
-    fn enter(&self, _: &Packet, tuple: &Tuple, word: Word, about: About, opened: bool) -> bool {
+    fn enter(&self, _: &Packet, tuple: &Tuple, word: Word, about: About) -> bool {
         self.lend_tuple(tuple);
-        let (service, back) = (about.service, about.back);
-        stage_enter(self.context(), word.bits(), service, back, opened.into()) != 0
+        stage_enter(self.context(), word.bits(), about.service, about.back) != 0
+    }
+
+    #[inline(always)]
+    fn enter_connection(&self, _: &Packet, word: Word) -> bool {
+        stage_enter_connection(self.context(), word.bits()) != 0
+    }
+
+    #[inline(always)]
+    fn hold_template_of(&self, _: &Packet, service: u32, word: Word) {
+        stage_hold_template_of(self.context(), service, word.bits());
     }
 
     #[inline(always)]
@@ -247,7 +263,7 @@ impl<'a> Stages for Maps<'a> {
         if let Some(back) = number(stage_keep_reply(self.context(), word.bits())) {
             let service = self.server_service(word.server()).unwrap_or(u32::MAX);
             let word = word.with(Word::REPLY);
-            stage_enter(self.context(), word.bits(), service, back, 0);
+            stage_enter(self.context(), word.bits(), service, back);
         }
     }
 

@@ -6,7 +6,7 @@
 use crate::arrays::arrays;
 use crate::mapped::Mapped;
 use anyhow::{Context as _, Result, bail};
-use aya::maps::Map;
+use aya::maps::{Map, ProgramArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::layout::{globals, maps};
@@ -27,6 +27,8 @@ pub const SHORTEST: usize = 14;
 #[derive(Debug)]
 pub struct Kernel {
     object: Ebpf,
+    /// Kept, because its places are emptied with the last reference from outside the kernel.
+    _programs: Map,
     /// In the order of [`arrays`].
     maps: Vec<(Shape, Mapped)>,
     tick_shift: u32,
@@ -80,7 +82,7 @@ impl Kernel {
         let mut object = loader
             .load(bytes)
             .context("loading the object: are you root?")?;
-        for name in ["lb", "clock"] {
+        for name in ["lb", "lb_rest", "clock"] {
             let program: &mut Xdp = object
                 .program_mut(name)
                 .with_context(|| format!("the object has no program {name}"))?
@@ -89,6 +91,14 @@ impl Kernel {
                 .load()
                 .with_context(|| format!("loading the program {name}"))?;
         }
+        let mut programs = object
+            .take_map(maps::PROGRAMS)
+            .context("the object has no map of programs")?;
+        let rest: &Xdp = object
+            .program("lb_rest")
+            .context("the object has no program lb_rest")?
+            .try_into()?;
+        ProgramArray::try_from(&mut programs)?.set(0, rest.fd()?, 0)?;
         let maps: Result<Vec<_>> = arrays
             .iter()
             .map(|array| {
@@ -109,6 +119,7 @@ impl Kernel {
             .collect();
         let mut kernel = Self {
             object,
+            _programs: programs,
             maps: maps?,
             tick_shift,
             output: vec![0; 4096],

@@ -9,10 +9,11 @@ use super::pin::{PinDir, PinnedPort};
 use super::punts::{self, Punts};
 use crate::config::{Config, XdpMode};
 use anyhow::Context as _;
-use aya::maps::{Map, RingBuf};
+use aya::maps::{Map, ProgramArray, RingBuf};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::programs::XdpAttachType;
+use lb_common::addr::Addr;
 use lb_common::api::{AttachMode, Interface};
 use lb_common::layout::{self, Control, LAYOUT, Sizes, globals, port_index};
 use lb_common::time::Clock;
@@ -20,11 +21,13 @@ use lb_common::wire::MacAddr;
 use nix::errno::Errno;
 use std::fs;
 use std::io::Read as _;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Names of the programs in the object.
 pub(crate) const DIRECTOR: &str = "lb";
+/// The program that it hands packets to that take more than a look.
+const REST: &str = "lb_rest";
 const CLOCK: &str = "clock";
 
 /// Everything that is in the kernel now.
@@ -96,6 +99,7 @@ impl Loaded {
         // Programs first: they refer to the maps by descriptors that taking the maps may close.
         load_program(&mut object, CLOCK)?;
         load_program(&mut object, DIRECTOR)?;
+        put_rest(&mut object)?;
         let mut maps = Maps::take(&mut object, sizes, cpus)?;
         prepare(&maps, clock)?;
         punts::write_token(&maps)?;
@@ -109,7 +113,7 @@ impl Loaded {
             object,
         };
         for port in ports {
-            loaded.write_port(port.ifindex, MacAddr::new(port.mac));
+            loaded.write_port(port);
         }
         let mut made = Vec::new();
         if let Err(error) = loaded.attach_all(config, ports, pins, &mut made) {
@@ -163,7 +167,7 @@ impl Loaded {
             .map(|(port, _)| port_index(port.ifindex))
             .collect();
         for index in (0..self.maps.ports.len()).filter(|index| !known.contains(index)) {
-            self.maps.ports.word64(index, 0).store(0, Ordering::Relaxed);
+            self.maps.ports.store(index, layout::Interface::default());
         }
         Ok(())
     }
@@ -178,8 +182,8 @@ impl Loaded {
             match Port::find(&port.name) {
                 Ok(found) if found == port => {}
                 Ok(found) if found.ifindex == port.ifindex => {
-                    tracing::info!(interface = port.name, "has another Ethernet address");
-                    self.write_port(found.ifindex, MacAddr::new(found.mac));
+                    tracing::info!(interface = port.name, "has other addresses");
+                    self.write_port(&found);
                     self.ports[index].0 = found;
                 }
                 Ok(found) => match self.attach_again(&found, mode, pins) {
@@ -204,7 +208,7 @@ impl Loaded {
             AttachMode::Native => XdpMode::Native,
             AttachMode::Generic => XdpMode::Generic,
         };
-        self.write_port(port.ifindex, MacAddr::new(port.mac));
+        self.write_port(port);
         attach::attach(program(&mut self.object, DIRECTOR)?, port, want, pins)?;
         self.forget_others_but(port, pins)
     }
@@ -223,11 +227,19 @@ impl Loaded {
         Ok(())
     }
 
-    fn write_port(&self, ifindex: u32, mac: MacAddr) {
-        self.maps
-            .ports
-            .word64(port_index(ifindex), 0)
-            .store(mac.word(), Ordering::Relaxed);
+    /// A program that reads meanwhile may see an old address with a new one: an answer of the
+    /// moment when the interface changed has a wrong sender.
+    fn write_port(&self, port: &Port) {
+        let address = |own: Option<IpAddr>| own.map_or_else(Addr::default, Addr::from);
+        self.maps.ports.store(
+            port_index(port.ifindex),
+            layout::Interface {
+                mac: MacAddr::new(port.mac).word(),
+                ifindex: port.ifindex,
+                v4: address(port.v4).v4_word(),
+                v6: address(port.v6),
+            },
+        );
     }
 
     /// Where the program is attached.
@@ -382,6 +394,20 @@ fn program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> 
     let program = object.program_mut(name);
     let program = program.with_context(|| format!("the object has no program {name}"))?;
     Ok(program.try_into()?)
+}
+
+/// Puts the program for packets that take more than a look in its place. The map is pinned, for
+/// its places are emptied with the last reference from outside the kernel.
+fn put_rest(object: &mut Ebpf) -> anyhow::Result<()> {
+    load_program(object, REST)?;
+    let map = object
+        .take_map(layout::maps::PROGRAMS)
+        .with_context(|| format!("the object has no map {}", layout::maps::PROGRAMS))?;
+    let mut programs = ProgramArray::try_from(map)?;
+    let rest = program(object, REST)?.fd()?.try_clone()?;
+    programs
+        .set(0, &rest, 0)
+        .context("putting the program lb_rest in its place")
 }
 
 /// The error with the cure, as far as the kernel's answer tells one.

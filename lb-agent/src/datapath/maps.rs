@@ -133,7 +133,7 @@ fn ring(object: &mut Ebpf) -> anyhow::Result<Map> {
 
 /// The maps' names with the numbers of values that `sizes` asks for.
 #[must_use]
-pub(crate) fn lengths(sizes: Sizes, cpus: u32) -> [(&'static str, u32); 19] {
+pub(crate) fn lengths(sizes: Sizes, cpus: u32) -> [(&'static str, u32); 20] {
     [
         (maps::CONTROL, 1),
         (maps::DISPLACEMENTS, 2 * sizes.displacements()),
@@ -154,6 +154,7 @@ pub(crate) fn lengths(sizes: Sizes, cpus: u32) -> [(&'static str, u32); 19] {
         (maps::BACK_WAYS, BACK_WAYS),
         (maps::ANSWERS, cpus),
         (maps::PUNTS, punt::RING),
+        (maps::PROGRAMS, 1),
     ]
 }
 

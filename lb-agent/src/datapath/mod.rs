@@ -13,6 +13,9 @@
 //! | `mapped` | a map's array as memory of this process |
 //! | `clock` | the kernel's HZ and the current tick |
 //! | `kernel` | services, servers and ways into maps, counts out of them |
+//! | `describe` | what the model says, in the maps' words |
+//! | `servers`, `hints` | what follows from all servers together |
+//! | `rules` | the mark rules |
 //! | `directory` | which record a service's packets find |
 //! | `pool`, `grace` | places in arrays, used again after a grace period |
 //! | `flows` | the flow table: listing, expiry, counts |
@@ -21,9 +24,11 @@
 
 mod attach;
 mod clock;
+mod describe;
 mod directory;
 mod flows;
 mod grace;
+mod hints;
 mod kernel;
 mod link;
 mod load;
@@ -33,6 +38,8 @@ mod object;
 mod pin;
 mod pool;
 mod punts;
+mod rules;
+mod servers;
 mod table;
 
 pub(crate) use punts::{Punt, Punts};

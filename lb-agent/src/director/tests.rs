@@ -72,7 +72,7 @@ impl Lab {
 
 fn start(directory: &TestDirectory, maps: &Memory) -> anyhow::Result<Director> {
     let (store, state) = Store::open(&directory.join("state"))?;
-    Director::start(store, state, Box::new(maps.clone()))
+    Director::start(store, state, Box::new(maps.clone()), BTreeMap::new())
 }
 
 fn zero(of: u8) -> Edit {
@@ -256,7 +256,7 @@ fn next_hops_reach_every_server_of_the_address() {
     lab.edit(&[add_service(1), add_service(2), add_server(1, 1)]);
     let address = server(1).address;
     assert_eq!(lab.director.wanted(), BTreeSet::from([address]));
-    lab.director.set_next_hop(address, Ok(hop()));
+    lab.director.set_reach(address, Reach::Hop(hop()));
     lab.edit(&[add_server(2, 1)]);
     for of in [1, 2] {
         let entry = lab.maps.tables().servers[&lab.id(of, 1)].clone();
@@ -270,7 +270,7 @@ fn next_hops_reach_every_server_of_the_address() {
         );
     }
     let why = "no route to it: add one".to_owned();
-    lab.director.set_next_hop(address, Err(why.clone()));
+    lab.director.set_reach(address, Reach::Nowhere(why.clone()));
     assert_eq!(lab.maps.tables().servers[&lab.id(1, 1)].hop, None);
     assert_eq!(lab.status(1).servers[0].next, Next::Unresolved { why });
 }

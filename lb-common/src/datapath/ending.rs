@@ -22,6 +22,8 @@ impl Ending {
     pub const ANSWER: u32 = 3;
     /// No verdict.
     pub const REFUSAL: u32 = 4;
+    /// The packet has further to go, see [`super::known`]. Never at the end of a way.
+    pub const FURTHER: u32 = 5;
 
     /// The word of a result.
     #[inline(always)]
@@ -41,6 +43,13 @@ impl Ending {
     #[must_use]
     pub const fn refusal(reason: u32) -> Self {
         Self::new(Self::REFUSAL, reason)
+    }
+
+    /// The packet has further to go.
+    #[inline(always)]
+    #[must_use]
+    pub const fn further() -> Self {
+        Self::new(Self::FURTHER, 0)
     }
 
     #[inline(always)]

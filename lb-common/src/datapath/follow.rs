@@ -64,7 +64,9 @@ pub(super) fn follow<T: Stages>(
             tables.keep_reply(packet, next);
         }
         if next.has(Word::CONTROLLED) {
-            hold(tables, &packet.tuple, next);
+            if let Some(service) = tables.server_service(next.server()) {
+                tables.hold_template_of(packet, service, next);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`process`] is the list of stages, and each stage has its file:
 //!
-//! [`parse`] bytes to a [`Packet`] -> [`find`] its service -> flow lookup -> hit: [`follow`] its
+//! [`known`] sees nearly all packets to their end. The rest: [`parse`] bytes to a [`Packet`] -> [`find`] its service -> flow lookup -> hit: [`follow`] its
 //! state -> miss: [`open`] a flow, by its client's template if it [`persist`]s -> [`forward`]
 //! -> count. Servers' packets back to clients take [`reply`] instead, later fragments
 //! [`fragment`], ICMP errors [`error`]. What cannot go on may be [`answer`]ed.
@@ -14,6 +14,7 @@ mod find;
 mod follow;
 mod forward;
 mod fragment;
+mod known;
 mod open;
 mod parse;
 mod persist;
@@ -22,12 +23,13 @@ pub mod stages;
 mod way;
 
 pub use ending::Ending;
+pub use known::known;
 pub use parse::{Packet, kind};
 pub use stages::Stages;
 pub use way::Way;
 
 use crate::addr::Addr;
-use crate::flow::{About, Counts, Flows, Word};
+use crate::flow::{Counts, Flows, Word};
 use crate::layout::{
     BackWay, Directory, DirectorySlot, Hint, Interface, MarkRule, Member, ServerState, Service,
     features, punt, server_flags, settings,
@@ -161,6 +163,16 @@ pub trait Tables: Flows {
 /// it was.
 #[inline(always)]
 pub fn process<F: Frame, T: Stages>(frame: &mut F, tables: &T) -> Ending {
+    let ending = known(frame, tables);
+    if ending.kind() != Ending::FURTHER {
+        return ending;
+    }
+    rest(frame, tables)
+}
+
+/// The same for whatever [`known`] does not see to the end.
+#[inline(always)]
+pub fn rest<F: Frame, T: Stages>(frame: &mut F, tables: &T) -> Ending {
     let packet = match tables.parse(frame) {
         Ok(packet) => packet,
         Err(reason) => return Ending::refusal(reason),
@@ -247,9 +259,7 @@ fn open<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Rea
     }
     let word = chosen.without(Word::NEW_TEMPLATE);
     if !word.has(Word::ONE_PACKET) {
-        let service = tables.server_service(word.server()).unwrap_or(u32::MAX);
-        let about = About { service, back: 0 };
-        if !tables.enter(packet, &packet.tuple, word, about, packet.opens()) {
+        if !tables.enter_connection(packet, word) {
             return tables.without_entry(packet, record, word);
         }
     }

@@ -116,6 +116,14 @@ fn may_open<T: Tables>(tables: &T, packet: &Packet) -> bool {
     }
 }
 
+/// Makes the entry of a new connection; false when there is no room.
+#[inline(always)]
+pub fn enter_connection<T: Tables>(tables: &T, packet: &Packet, word: Word) -> bool {
+    let service = tables.server_service(word.server()).unwrap_or(u32::MAX);
+    let about = About { service, back: 0 };
+    enter(tables, packet, &packet.tuple, word, about, packet.opens())
+}
+
 /// Makes an entry of the table; false when there is no room. `opened` counts a connection.
 ///
 /// The details of a server's half are the client's half, which `packet` is of.

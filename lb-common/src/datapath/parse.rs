@@ -45,6 +45,13 @@ pub mod kind {
 }
 
 impl Packet {
+    /// Whether this is a TCP segment.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tcp(&self) -> bool {
+        self.tuple.protocol == protocol::TCP
+    }
+
     /// Whether this is a TCP segment that opens a connection.
     #[inline(always)]
     #[must_use]
@@ -64,6 +71,29 @@ impl Packet {
         }
     }
 
+    #[inline(always)]
+    const fn plain(
+        destination: MacAddr,
+        tuple: Tuple,
+        ports: u32,
+        flags: u8,
+        bytes: u16,
+        ttl: u8,
+        header: u8,
+    ) -> Self {
+        Self {
+            destination,
+            tuple: Tuple { ports, ..tuple },
+            fragment: 0,
+            bytes,
+            ttl,
+            flags,
+            kind: kind::WHOLE,
+            network: Ethernet::LEN as u8,
+            header,
+        }
+    }
+
     /// Where its transport header begins.
     #[inline(always)]
     #[must_use]
@@ -77,6 +107,95 @@ impl Packet {
     pub const fn network(&self) -> usize {
         // It is never more than 22, which the verifier cannot know.
         self.network as usize & 0x1f
+    }
+}
+
+/// Reads the headers of what nearly every packet is: whole, TCP or UDP, untagged, without IPv4
+/// options or IPv6 extension headers. None for anything else, which [`parse`] then reads.
+#[inline(always)]
+pub(super) fn plain<F: Frame + ?Sized>(frame: &mut F) -> Option<Packet> {
+    const V4: usize = Ethernet::LEN + Ipv4::LEN;
+    const V6: usize = Ethernet::LEN + Ipv6::LEN;
+
+    let room = frame.len().wrapping_sub(Ethernet::LEN);
+    let ethernet = Ethernet::at(frame, 0)?;
+    let destination = ethernet.destination();
+    match ethernet.ethertype() {
+        ethertype::IPV4 => {
+            let ip = Ipv4::at(frame, Ethernet::LEN)?;
+            let bytes = ip.total_length();
+            if !ip.is_plain() || usize::from(bytes) > room {
+                return None;
+            }
+            let tuple = Tuple {
+                client: Addr::from_v4_word(ip.source_word()),
+                address: Addr::from_v4_word(ip.destination_word()),
+                ports: 0,
+                protocol: ip.protocol(),
+                role: Role::Connection,
+            };
+            let ttl = ip.ttl();
+            let len = usize::from(bytes).checked_sub(Ipv4::LEN)?;
+            let (ports, flags) = plain_transport::<F, V4>(frame, tuple.protocol, len)?;
+            Some(Packet::plain(
+                destination,
+                tuple,
+                ports,
+                flags,
+                bytes,
+                ttl,
+                Ipv4::LEN as u8,
+            ))
+        }
+        ethertype::IPV6 => {
+            let ip = Ipv6::at(frame, Ethernet::LEN)?;
+            let len = usize::from(ip.payload_length());
+            if ip.version() != 6 || len + Ipv6::LEN > room {
+                return None;
+            }
+            let tuple = Tuple {
+                client: ip.source(),
+                address: ip.destination(),
+                ports: 0,
+                protocol: ip.next_header(),
+                role: Role::Connection,
+            };
+            let ttl = ip.hop_limit();
+            let bytes = (len + Ipv6::LEN) as u16;
+            let (ports, flags) = plain_transport::<F, V6>(frame, tuple.protocol, len)?;
+            Some(Packet::plain(
+                destination,
+                tuple,
+                ports,
+                flags,
+                bytes,
+                ttl,
+                Ipv6::LEN as u8,
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// Ports and TCP flags of the header at `AT`, in a packet that has `len` bytes from there on.
+#[inline(always)]
+fn plain_transport<F: Frame + ?Sized, const AT: usize>(
+    frame: &mut F,
+    protocol: u8,
+    len: usize,
+) -> Option<(u32, u8)> {
+    match protocol {
+        protocol::TCP => {
+            let tcp = Tcp::at(frame, AT)?;
+            let header_len = tcp.header_len();
+            (header_len >= Tcp::LEN && header_len <= len).then(|| (tcp.ports_word(), tcp.flags()))
+        }
+        protocol::UDP => {
+            let udp = Udp::at(frame, AT)?;
+            let said = usize::from(udp.length());
+            (said >= Udp::LEN && said <= len).then(|| (udp.ports_word(), 0))
+        }
+        _ => None,
     }
 }
 

@@ -62,6 +62,50 @@ pub fn reply<F: Frame, T: Stages>(
     )
 }
 
+/// The same for a plain packet, when there is nothing to do but to send it on; none otherwise.
+#[inline(always)]
+pub(super) fn known<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+) -> Option<Result<Verdict, Reason>> {
+    let now = tables.now();
+    let tuple = packet.tuple.reversed(Role::Reply);
+    let key = tuple.key(tables.flow_seed());
+    let (entry, word) = tables.find_flow(&key, &tuple, now)?;
+    let details = tables.flow_details(entry)?;
+    let connection = Tuple {
+        client: details.client,
+        address: details.address,
+        ports: details.ports,
+        protocol: packet.tuple.protocol,
+        role: Role::Connection,
+    };
+    let same = connection.client == tuple.client
+        && connection.client_port() == tuple.client_port()
+        && !word.has(Word::ONE_PACKET);
+    if !same {
+        return None;
+    }
+    let key = connection.key(tables.flow_seed());
+    let (_, seen) = tables.find_flow(&key, &connection, now)?;
+    let class = follow::next_class(Direction::Output, packet, seen.class());
+    let next = seen.moved(class, now.after(tables.timeout(class)));
+    if next != seen || seen.server() != word.server() {
+        return None;
+    }
+    let (address, port) = (connection.address, connection.port());
+    Some(forward::to_client(
+        frame,
+        tables,
+        packet,
+        word.server(),
+        address,
+        port,
+        details.back,
+    ))
+}
+
 /// Hands a server's packet to the agent if its service has a helper.
 #[inline(always)]
 fn help<T: Tables>(tables: &T, service: u32, packet: &Packet) -> Result<(), Reason> {

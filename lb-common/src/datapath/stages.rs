@@ -13,7 +13,7 @@ pub use super::fragment::{
     follow as fragment, remember as remember_fragment, remember_reply as remember_reply_fragment,
     tuple as fragment_tuple,
 };
-pub use super::open::{choose, enter, help, without_entry};
+pub use super::open::{choose, enter, enter_connection, help, without_entry};
 pub use super::parse::parse;
 pub use super::persist::{hold as hold_template, new_template};
 pub use super::reply::{keep as keep_reply, reply};
@@ -26,7 +26,7 @@ pub trait Stages: Tables + Sized {
     /// What parsing gives: a packet, or where it lies.
     type Parsed: Borrow<Packet>;
 
-    /// Parses the packet, or gives the number of the reason why it is none of lb's.
+    /// Parses a packet, or gives the number of the reason why it is none of lb's.
     fn parse<F: Frame>(&self, frame: &mut F) -> Result<Self::Parsed, u32>;
 
     fn further(&self, packet: &Packet, exact: Option<u32>) -> Option<u32> {
@@ -41,15 +41,13 @@ pub trait Stages: Tables + Sized {
         choose(self, packet, record)
     }
 
-    fn enter(
-        &self,
-        packet: &Packet,
-        tuple: &Tuple,
-        word: Word,
-        about: About,
-        opened: bool,
-    ) -> bool {
-        enter(self, packet, tuple, word, about, opened)
+    /// Makes the entry of a new connection; false when there is no room.
+    fn enter_connection(&self, packet: &Packet, word: Word) -> bool {
+        enter_connection(self, packet, word)
+    }
+
+    fn enter(&self, packet: &Packet, tuple: &Tuple, word: Word, about: About) -> bool {
+        enter(self, packet, tuple, word, about, false)
     }
 
     fn without_entry(&self, packet: &Packet, record: u32, chosen: Word) -> Result<Word, Reason> {
@@ -59,7 +57,7 @@ pub trait Stages: Tables + Sized {
     fn begin_template(&self, packet: &Packet, record: u32, chosen: Word) {
         if let Some((tuple, word)) = new_template(self, packet, record, chosen) {
             let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
-            self.enter(packet, &tuple, word, About { service, back: 0 }, false);
+            self.enter(packet, &tuple, word, About { service, back: 0 });
         }
     }
 
@@ -75,8 +73,13 @@ pub trait Stages: Tables + Sized {
         if let Some((tuple, back)) = keep_reply(self, packet, word) {
             let service = self.server_service(word.server()).unwrap_or(u32::MAX);
             let word = word.with(Word::REPLY);
-            self.enter(packet, &tuple, word, About { service, back }, false);
+            self.enter(packet, &tuple, word, About { service, back });
         }
+    }
+
+    /// [`hold_template`] for the connection that a client's packet is of.
+    fn hold_template_of(&self, packet: &Packet, service: u32, word: Word) {
+        hold_template(self, &packet.tuple, service, word);
     }
 
     fn hold_template(&self, connection: &Tuple, service: u32, word: Word) {
@@ -86,13 +89,13 @@ pub trait Stages: Tables + Sized {
     fn remember_fragment(&self, packet: &Packet, word: Word) {
         let (tuple, word) = remember_fragment(self, packet, word);
         let service = self.server_service(word.server()).unwrap_or(u32::MAX);
-        self.enter(packet, &tuple, word, About { service, back: 0 }, false);
+        self.enter(packet, &tuple, word, About { service, back: 0 });
     }
 
     fn remember_reply_fragment(&self, packet: &Packet) {
         if let Some((tuple, word)) = remember_reply_fragment(self, packet) {
             let service = self.server_service(word.server()).unwrap_or(u32::MAX);
-            self.enter(packet, &tuple, word, About { service, back: 0 }, false);
+            self.enter(packet, &tuple, word, About { service, back: 0 });
         }
     }
 

@@ -22,6 +22,13 @@ impl Ipv4<'_> {
         usize::from(self.0[0] & 0x0f) * 4
     }
 
+    /// Whether the version is 4, there are no options, and the packet is no fragment.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.0[0] == 0x45 && !self.is_fragment()
+    }
+
     /// The packet's length in bytes, header included.
     #[inline(always)]
     #[must_use]

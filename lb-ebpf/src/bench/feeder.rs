@@ -38,7 +38,7 @@ const FIRST_FRESH: u64 = 1 << 24;
 const FLOWS: u64 = 1 << 28;
 
 /// Feeds IPv4 packets without options.
-#[xdp]
+#[xdp(frags)]
 pub(crate) fn feeder4(ctx: XdpContext) -> u32 {
     if feed4(&ctx).is_some() {
         // SAFETY: nothing here needs dropping, and the map is a program array.
@@ -48,7 +48,7 @@ pub(crate) fn feeder4(ctx: XdpContext) -> u32 {
 }
 
 /// Feeds IPv6 packets without extension headers.
-#[xdp]
+#[xdp(frags)]
 pub(crate) fn feeder6(ctx: XdpContext) -> u32 {
     if feed6(&ctx).is_some() {
         // SAFETY: nothing here needs dropping, and the map is a program array.

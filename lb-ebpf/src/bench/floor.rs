@@ -11,14 +11,14 @@ use aya_ebpf::{
 };
 
 /// The cost of the ruler for programs that leave the packet's length alone.
-#[xdp]
+#[xdp(frags)]
 pub(crate) fn nothing(_: XdpContext) -> u32 {
     XDP_TX
 }
 
 /// Moves the head once; the feeder moves it back at the same price. So half of what this costs
 /// more than [`nothing`] is the ruler's for programs that make packets longer.
-#[xdp]
+#[xdp(frags)]
 pub(crate) fn nothing_grown(ctx: XdpContext) -> u32 {
     let by = -i32::from(crate::layout::IPIP);
     // SAFETY: `ctx` is the context that the kernel gave.
@@ -33,7 +33,7 @@ pub(crate) fn nothing_grown(ctx: XdpContext) -> u32 {
 }
 
 /// Parses Ethernet, IPv4 and ports, and sends the packet back to its sender.
-#[xdp]
+#[xdp(frags)]
 pub(crate) fn parse(ctx: XdpContext) -> u32 {
     let Some((_, packet)) = Tuple::of(&ctx) else {
         return XDP_PASS;

@@ -33,7 +33,7 @@ static LRU: LruHashMap<Tuple, Conn, { CAPACITY as usize }> = LruHashMap::new();
 static SERVER: Array<Server, { SERVERS as usize }> = Array::new();
 
 /// The yardstick H: look the flow up in a hash map, then its server, then tunnel.
-#[xdp]
+#[xdp(frags)]
 pub(crate) fn h(ctx: XdpContext) -> u32 {
     let Some((tuple, packet)) = Tuple::of(&ctx) else {
         return XDP_PASS;
@@ -47,7 +47,7 @@ pub(crate) fn h(ctx: XdpContext) -> u32 {
 }
 
 /// Makes a flow known to [`h`].
-#[xdp]
+#[xdp(frags)]
 pub(crate) fn h_fill(ctx: XdpContext) -> u32 {
     let Some((tuple, _)) = Tuple::of(&ctx) else {
         return XDP_PASS;
@@ -59,7 +59,7 @@ pub(crate) fn h_fill(ctx: XdpContext) -> u32 {
 }
 
 /// Look the flow up in an LRU map; a new one gets a server and is inserted; tunnel.
-#[xdp]
+#[xdp(frags)]
 pub(crate) fn lru_insert(ctx: XdpContext) -> u32 {
     let Some((tuple, packet)) = Tuple::of(&ctx) else {
         return XDP_PASS;

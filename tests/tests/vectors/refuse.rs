@@ -20,6 +20,9 @@ const VIP: &str = "10.0.0.100:80";
 const IP: usize = 14;
 const TRANSPORT: usize = 34;
 
+const SCTP: u8 = IpNumber::SCTP.0;
+const ICMPV6: u8 = IpNumber::IPV6_ICMP.0;
+
 fn both(name: &'static str) -> Case {
     case(
         name,
@@ -77,11 +80,10 @@ fn frames_for_other_hosts_are_not_ours() {
 }
 
 #[test]
-fn what_is_not_ipv4_passes() {
+fn what_is_not_ip_passes() {
     let mut case = both("ether types");
     for kind in [
         EtherType::ARP,
-        EtherType::IPV6,
         EtherType::VLAN_TAGGED_FRAME,
         EtherType::PROVIDER_BRIDGING,
         EtherType(0x8847),
@@ -93,6 +95,10 @@ fn what_is_not_ipv4_passes() {
         packet.ethernet.ether_type = kind;
         case.sends(&packet.bytes(), refused(Reason::NotIp));
     }
+    // Called IPv6, it is of the wrong version.
+    let mut packet = syn();
+    packet.ethernet.ether_type = EtherType::IPV6;
+    case.sends(&packet.bytes(), refused(Reason::Malformed));
 }
 
 #[test]
@@ -152,12 +158,12 @@ fn lengths_that_contradict_each_other_are_malformed() {
 }
 
 #[test]
-fn fragments_pass() {
+fn later_fragments_pass() {
     let whole = tcp(CLIENT, VIP, ACK).payload(&[1; 64]);
     let _ = both("fragments")
-        .send(&syn().fragment(0, true), refused(Reason::Fragment))
-        .send(&syn(), opens(0))
-        .send(&whole.clone().fragment(0, true), refused(Reason::Fragment))
+        .send(&syn().fragment(0, true), opens(0))
+        .send(&syn(), to(0))
+        .send(&whole.clone().fragment(0, true), to(0))
         .send(&whole.clone().fragment(1, true), refused(Reason::Fragment))
         .send(
             &whole.clone().fragment(0x1fff, false),
@@ -227,7 +233,24 @@ fn other_protocols_pass() {
     for number in (0..=255).filter(|number| !matches!(number, 6 | 17)) {
         let mut packet = syn();
         packet.ip.protocol = IpNumber(number);
-        case.sends(&packet.bytes(), refused(Reason::Protocol));
+        let reason = match number {
+            SCTP => Reason::NoService,
+            ICMPV6 => Reason::Malformed,
+            _ => Reason::Protocol,
+        };
+        case.sends(&packet.bytes(), refused(reason));
+    }
+    // Of ICMP, errors alone are of interest.
+    for kind in 0..=255 {
+        let mut packet = syn();
+        packet.ip.protocol = IpNumber::ICMP;
+        let mut frame = packet.bytes();
+        frame[TRANSPORT] = kind;
+        let reason = match kind {
+            3 | 4 | 11 => Reason::NoQuotedFlow,
+            _ => Reason::Protocol,
+        };
+        case.sends(&frame, refused(reason));
     }
 }
 

@@ -5,25 +5,45 @@ use super::ruler::{Expect, Flows, PASS};
 use super::subject::{Pass, Subject};
 use super::traffic::{DIRECTOR, SYN, Traffic, Transport};
 use super::{take_map, xdp};
-use anyhow::{Context as _, bail, ensure};
-use aya::maps::{Array, Map, MapData};
+use anyhow::{Context as _, ensure};
+use aya::maps::{Array, Map, MapData, ProgramArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::addr::{Addr, Port, protocol};
 use lb_common::datapath::{Tables as _, Way};
-use lb_common::layout::{Control, PORTS, REASONS_PER_CPU, ServerState, Sizes, globals, maps};
+use lb_common::layout::{
+    ColdBucket, Control, Hint, PORTS, REASONS_PER_CPU, ServerState, Sizes, features, globals,
+    hint_bit, maps, port_index, server_flags,
+};
 use lb_common::memory::{Memory, NewServer, NewService};
 use lb_common::sched::Kind;
 use lb_common::service::Key;
 use lb_common::time::Clock;
 use lb_common::wire::MacAddr;
+use std::cell::RefCell;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use zerocopy::{FromBytes as _, Immutable, IntoBytes};
 
 /// Packets of established flows.
 pub(super) const TCP: &str = "lb DR TCP";
+/// The same with IPv6.
+pub(super) const TCP6: &str = "lb DR TCP6";
+/// The same through tunnels: IPv4 in IPv4, IPv6 in IPv6.
+pub(super) const IPIP: &str = "lb IPIP";
+/// Likewise.
+pub(super) const IPIP6: &str = "lb IPIP6";
+/// The same by GRE and GUE, without checksums.
+pub(super) const GRE: &str = "lb GRE";
+/// Likewise.
+pub(super) const GUE: &str = "lb GUE";
+/// The same with address and port translated.
+pub(super) const NAT: &str = "lb NAT";
+/// Likewise with IPv6.
+pub(super) const NAT6: &str = "lb NAT6";
+/// The server's packets of those flows.
+pub(super) const REPLY: &str = "lb NAT reply";
 /// The same with UDP.
 pub(super) const UDP: &str = "lb DR UDP";
 /// The same with as many services as a large site has.
@@ -83,6 +103,16 @@ impl Lb {
             })
         };
 
+        let method = |name, method, traffic, growth| {
+            let mut object = Object::load_with(LB, traffic, 128, method)?;
+            let mut subject = established(name, &mut object, traffic, 1)?;
+            subject.expect.growth = growth;
+            subject
+                .fill
+                .iter_mut()
+                .for_each(|pass| pass.expect.growth = growth);
+            anyhow::Ok(subject)
+        };
         let mut tcp = Object::load(LB, Traffic::TCP, 128)?;
         let memory = tcp.bytes;
         let not_ours = Subject {
@@ -104,6 +134,14 @@ impl Lb {
                 Traffic::UDP,
                 2,
             )?,
+            method(TCP6, server_flags::ROUTE, Traffic::TCP6, 0)?,
+            method(IPIP, server_flags::IPIP, Traffic::TCP, 20)?,
+            method(IPIP6, server_flags::IPIP, Traffic::TCP6, 40)?,
+            method(GRE, server_flags::GRE, Traffic::TCP, 24)?,
+            method(GUE, server_flags::GUE, Traffic::TCP, 32)?,
+            method(NAT, server_flags::MASQUERADE, Traffic::TCP, 0)?,
+            method(NAT6, server_flags::MASQUERADE, Traffic::TCP6, 0)?,
+            replies(&established)?,
             established(SERVICES, &mut Object::load(LB, many, 10)?, many, 1)?,
             established(
                 KERNEL_TCP,
@@ -116,6 +154,28 @@ impl Lb {
         ];
         Ok(Self { subjects, memory })
     }
+}
+
+/// Replies of the one server that has all flows.
+fn replies(
+    established: impl Fn(&'static str, &mut Object, Traffic, u32) -> anyhow::Result<Subject>,
+) -> anyhow::Result<Subject> {
+    let mut object = Object::load_with(LB, Traffic::TCP, 1, server_flags::MASQUERADE)?;
+    let mut subject = established(REPLY, &mut object, Traffic::TCP, 1)?;
+    let IpAddr::V4(server) = new_server(0, true).addr.into() else {
+        anyhow::bail!("the server is IPv4");
+    };
+    subject.ways = Some(Ways(RefCell::new(take_map(
+        &mut object.object,
+        maps::FLOW_DETAILS,
+    )?)));
+    subject.traffic = Traffic {
+        peer: IpAddr::V4(server),
+        port: SERVER_PORT,
+        reply: true,
+        ..Traffic::TCP
+    };
+    Ok(subject)
 }
 
 /// lb's object.
@@ -146,12 +206,18 @@ struct Object {
 impl Object {
     /// Loads an object with the services that the traffic is for, each with so many servers.
     fn load(bin: &str, traffic: Traffic, servers: u32) -> anyhow::Result<Self> {
+        Self::load_with(bin, traffic, servers, server_flags::ROUTE)
+    }
+
+    /// The same with another forwarding method.
+    fn load_with(bin: &str, traffic: Traffic, servers: u32, method: u32) -> anyhow::Result<Self> {
         let mut object = load(bin)?;
         let bytes = Bytes::of(&object)?;
         let mut memory = Memory::new(Sizes { flows: 1, ..SIZES })
             .with_services(&services(traffic, servers))
             .with_ingress(INGRESS, MacAddr::new([DIRECTOR, 0, 0, 0, 0, 1]));
         memory.control.timeouts.fill(TIMEOUT);
+        forward_by(&mut memory, method, traffic.services * servers);
         // As after a moment without room for a flow: packets of connections that began unseen
         // are accepted, and one packet makes an established flow.
         let now = CLOCK.tick(jiffies(xdp(&object, "clock")?)?);
@@ -217,6 +283,32 @@ impl Counted {
     }
 }
 
+/// What flows are. No interface of the bench leads to a client, so replies would be left to the
+/// host to route.
+pub(super) struct Ways(RefCell<Array<MapData, [u8; size_of::<ColdBucket>()]>>);
+
+impl Ways {
+    /// Gives every reply the first way back to clients.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read or written.
+    pub(super) fn give(&self) -> anyhow::Result<()> {
+        for index in 0..SIZES.buckets() {
+            let bytes = self.0.borrow().get(&index, 0)?;
+            let mut bucket = ColdBucket::read_from_bytes(&bytes).expect("as many bytes");
+            for entry in &mut bucket.entries {
+                entry.back = 1;
+            }
+            let bytes: [u8; size_of::<ColdBucket>()] = bucket.as_bytes().try_into()?;
+            if bytes.iter().any(|byte| *byte != 0) {
+                self.0.borrow_mut().set(index, bytes, 0)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Loads an object with maps of lb's sizes, and its programs.
 fn load(bin: &str) -> anyhow::Result<Ebpf> {
     let path = crate::build::object(bin)?;
@@ -228,6 +320,7 @@ fn load(bin: &str) -> anyhow::Result<Ebpf> {
         .override_global(globals::SERVERS, &SIZES.servers, true)
         .override_global(globals::DIRECTORY_SLOTS, &slots, true)
         .override_global(globals::DIRECTORY_DISPLACEMENTS, &displacements, true);
+    loader.map_max_entries(maps::SCRATCH, cpus()?);
     if bin == KERNEL {
         loader.map_max_entries(KERNEL_FLOWS, CAPACITY);
     }
@@ -240,11 +333,15 @@ fn load(bin: &str) -> anyhow::Result<Ebpf> {
         .load_file(&path)
         .with_context(|| format!("cannot load the eBPF object {}", path.display()))?;
     super::load_programs(&mut object)?;
+    let mut programs: ProgramArray<MapData> = take_map(&mut object, maps::PROGRAMS)?;
+    programs.set(0, xdp(&object, "lb_rest")?.fd()?, 0)?;
+    // Its places are emptied when the last program that holds it is closed with it.
+    std::mem::forget(programs);
     Ok(object)
 }
 
 /// The lengths of lb's maps.
-fn lengths() -> anyhow::Result<[(&'static str, u32); 13]> {
+fn lengths() -> anyhow::Result<[(&'static str, u32); 15]> {
     let cpus = cpus()?;
     Ok([
         (maps::CONTROL, 1),
@@ -260,6 +357,8 @@ fn lengths() -> anyhow::Result<[(&'static str, u32); 13]> {
         (maps::FLOWS, SIZES.buckets()),
         (maps::FLOW_DETAILS, SIZES.buckets()),
         (maps::PORTS, PORTS),
+        (maps::TABLES, SIZES.table_words()),
+        (maps::ANSWERS, cpus),
     ])
 }
 
@@ -273,14 +372,14 @@ pub(super) fn cpus() -> anyhow::Result<u32> {
 
 /// Services at consecutive addresses, as the feeder addresses them.
 fn services(traffic: Traffic, servers: u32) -> Vec<NewService> {
-    let IpAddr::V4(first) = traffic.peer else {
-        unreachable!("lb's rows are IPv4");
-    };
     let protocol = match traffic.transport {
         Transport::Tcp(_) => protocol::TCP,
         Transport::Udp => protocol::UDP,
     };
-    let address = |service| IpAddr::V4(Ipv4Addr::from_bits(first.to_bits() + service));
+    let address = |service| match traffic.peer {
+        IpAddr::V4(first) => IpAddr::V4(Ipv4Addr::from_bits(first.to_bits() + service)),
+        IpAddr::V6(first) => IpAddr::V6(Ipv6Addr::from_bits(first.to_bits() + u128::from(service))),
+    };
     (0..traffic.services)
         .map(|service| NewService {
             key: Key::new(
@@ -290,16 +389,48 @@ fn services(traffic: Traffic, servers: u32) -> Vec<NewService> {
             ),
             scheduler: Kind::Rr,
             servers: (0..servers)
-                .map(|server| new_server(service * servers + server))
+                .map(|server| new_server(service * servers + server, traffic.peer.is_ipv4()))
                 .collect(),
         })
         .collect()
 }
 
-fn new_server(index: u32) -> NewServer {
+/// The port of masqueraded servers.
+const SERVER_PORT: u16 = 8080;
+
+/// Sets the forwarding method of the first servers, and what belongs to it.
+fn forward_by(memory: &mut Memory, method: u32, servers: u32) {
+    let mut addresses = Vec::new();
+    for server in memory.servers.iter_mut().take(servers as usize) {
+        server.flags |= method;
+        server.tunnel_port = 6080;
+        server.port = u32::from(SERVER_PORT);
+        server.source = if server.addr.is_v4() {
+            Addr::from(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)))
+        } else {
+            Addr::from(IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 9, 0, 0, 0, 1)))
+        };
+        addresses.push(server.addr);
+    }
+    if method == server_flags::MASQUERADE {
+        let client = MacAddr::new([0x06, 0xff, 0, 0, 0, 1]);
+        memory.back_ways[0].set(client.word() | u64::from(port_index(INGRESS) + 1) << 48);
+        memory.control.features |= features::MASQUERADE;
+        for address in addresses {
+            let (word, bit) = hint_bit(Hint::Masqueraded, address);
+            memory.hints[word as usize] |= 1 << bit;
+        }
+    }
+}
+
+fn new_server(index: u32, v4: bool) -> NewServer {
     let [_, a, b, c] = index.to_be_bytes();
     NewServer {
-        addr: Addr::from(IpAddr::V4(Ipv4Addr::new(192, a, b, c))),
+        addr: Addr::from(if v4 {
+            IpAddr::V4(Ipv4Addr::new(192, a, b, c))
+        } else {
+            IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 3, 0, 0, index as u16, 1))
+        }),
         weight: 1,
         way: Some(Way {
             destination: MacAddr::new([0x06, 0, 0, a, b, c]),
@@ -320,11 +451,14 @@ fn write(object: &mut Ebpf, memory: &Memory) -> anyhow::Result<()> {
     fill::<_, { size_of::<Control>() }>(object, maps::CONTROL, &[memory.control])?;
     fill::<_, 4>(object, maps::DISPLACEMENTS, &memory.displacements)?;
     fill::<_, 32>(object, maps::SLOTS, &memory.slots)?;
-    fill::<_, 64>(object, maps::SERVICES, &memory.services)?;
+    fill::<_, 128>(object, maps::SERVICES, &memory.services)?;
     fill::<_, 16>(object, maps::SERVICE_STATES, &states)?;
     fill::<_, 8>(object, maps::MEMBERS, &memory.members)?;
-    fill::<_, 64>(object, maps::SERVERS, &memory.servers)?;
-    fill::<_, 8>(object, maps::PORTS, &memory.ports)
+    fill::<_, 128>(object, maps::SERVERS, &memory.servers)?;
+    fill::<_, 32>(object, maps::PORTS, &memory.ports)?;
+    fill::<_, 8>(object, maps::HINTS, &memory.hints)?;
+    let ways: Vec<u64> = memory.back_ways.iter().map(std::cell::Cell::get).collect();
+    fill::<_, 8>(object, maps::BACK_WAYS, &ways)
 }
 
 /// Writes values of `N` bytes into a map of zeroes.
@@ -376,8 +510,10 @@ impl Bytes {
         };
         let cpus = u64::from(cpus()?);
         for (name, map) in object.maps() {
-            let (Map::Array(data) | Map::LruHashMap(data)) = map else {
-                bail!("map {name} is neither an array nor a hash map");
+            let data = match map {
+                Map::Array(data) | Map::LruHashMap(data) | Map::RingBuf(data) => data,
+                // Of the real servers' program, which is loaded elsewhere.
+                _ => continue,
             };
             let accounted = accounted(data)?;
             bytes.all += accounted;

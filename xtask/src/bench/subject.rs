@@ -1,7 +1,7 @@
 //! What is measured: a program, its packets and what must come out.
 
 use super::layout::CAPACITY;
-use super::lb::Counted;
+use super::lb::{Counted, Ways};
 use super::ruler::{Expect, Flows, Ruler, Run, TX};
 use super::traffic::{Traffic, Visit};
 use anyhow::Context as _;
@@ -28,6 +28,8 @@ pub(super) struct Subject {
     pub(super) expect: Expect,
     /// Where the program counts the flows it knows.
     pub(super) counted: Option<Counted>,
+    /// Where replies' ways back to clients are, to be given them once the flows are known.
+    pub(super) ways: Option<Ways>,
 }
 
 /// A pass over all flows before the first measurement of them.
@@ -62,6 +64,7 @@ impl Subject {
                 readdressed: true,
             },
             counted: None,
+            ways: None,
         })
     }
 
@@ -86,6 +89,9 @@ impl Subject {
             ruler
                 .run(&run)
                 .with_context(|| format!("row {}, filling", self.name))?;
+        }
+        if let Some(ways) = &self.ways {
+            ways.give()?;
         }
         match (&self.counted, flows) {
             (Some(counted), Flows::Known(flows)) => counted

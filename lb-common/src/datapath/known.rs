@@ -1,0 +1,101 @@
+//! The way of nearly every packet: plain, of a known flow, and nothing to do but to send it on.
+//!
+//! In the kernel this is a program of its own, for which all that is known of a packet fits the
+//! registers. Whatever it does not see to the end it leaves as it was, to [`super::rest`].
+
+use super::{Ending, Packet, Tables, Verdict, find, follow, forward, parse, reply};
+use crate::flow::Word;
+use crate::layout::{Hint, features, server_flags};
+use crate::reason::Reason;
+use crate::state::Direction;
+use crate::wire::Frame;
+
+/// Decides on a plain packet of a known flow, or of no service at all; [`Ending::FURTHER`] for
+/// all others.
+#[inline(always)]
+pub fn known<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Ending {
+    let Some(packet) = parse::plain(frame) else {
+        return Ending::further();
+    };
+    let features = tables.features();
+    if find::service(tables, &packet.tuple).is_none() {
+        return stranger(frame, tables, &packet, features);
+    }
+    if packet.destination != tables.ingress_mac() {
+        return Ending::of(Err(Reason::OtherHost));
+    }
+    if features & features::HELPERS != 0 {
+        return Ending::further();
+    }
+    match request(frame, tables, &packet) {
+        Some(Ok(verdict)) => Ending::of(Ok(verdict)),
+        // Whoever sent it may have to be told.
+        Some(Err(_)) | None => Ending::further(),
+    }
+}
+
+/// A client's packet.
+#[inline(always)]
+fn request<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+) -> Option<Result<Verdict, Reason>> {
+    let now = tables.now();
+    let key = packet.tuple.key(tables.flow_seed());
+    let (entry, word) = tables.find_flow(&key, &packet.tuple, now)?;
+    if packet.is_tcp() && packet.is_syn() {
+        return None;
+    }
+    let (flags, way) = tables.server(word.server())?;
+    if flags & server_flags::AVAILABLE == 0 {
+        return None;
+    }
+    let masqueraded = flags & server_flags::METHOD == server_flags::MASQUERADE;
+    let direction = if masqueraded {
+        Direction::Input
+    } else {
+        Direction::InputOnly
+    };
+    let class = follow::next_class(direction, packet, word.class());
+    let next = word.moved(class, now.after(tables.timeout(class)));
+    if next != word {
+        // Their other halves and templates move along.
+        if masqueraded || word.has(Word::CONTROLLED) {
+            return None;
+        }
+        let counts = tables.continue_flow(entry, word, next);
+        if let Some(counts) = counts
+            && counts.active != 0
+        {
+            tables.count_flow(word.server(), counts);
+        }
+    }
+    Some(forward::forward(frame, tables, packet, word, flags, way))
+}
+
+/// A packet for no service: other people's, or a masqueraded server's.
+#[inline(always)]
+fn stranger<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    features: u32,
+) -> Ending {
+    if features & find::FURTHER != 0 {
+        return Ending::further();
+    }
+    let may_reply = features & features::MASQUERADE != 0
+        && tables.hint(Hint::Masqueraded, packet.tuple.client)
+        && packet.destination == tables.ingress_mac();
+    if !may_reply {
+        return Ending::of(Err(Reason::NoService));
+    }
+    if features & features::HELPERS != 0 {
+        return Ending::further();
+    }
+    match reply::known(frame, tables, packet) {
+        Some(Ok(verdict)) => Ending::of(Ok(verdict)),
+        Some(Err(_)) | None => Ending::further(),
+    }
+}
