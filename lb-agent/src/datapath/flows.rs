@@ -68,9 +68,6 @@ impl Walk {
             protocol: details.protocol as u8,
             role: Role::from_number((details.protocol >> 8) as u8)?,
         };
-        if !matches!(tuple.role, Role::Connection | Role::Template) {
-            return None;
-        }
         // The details may be older or newer than the digest: then they are not its own.
         if tuple.key(self.seed).digest != seen || digest.load(Ordering::Acquire) != seen {
             return None;
