@@ -11,6 +11,7 @@ mod accounts;
 mod listing;
 #[cfg(test)]
 pub(crate) mod memory;
+mod narrow;
 #[cfg(test)]
 mod tests;
 mod ways;
@@ -19,18 +20,23 @@ pub(crate) use accounts::{Account, Accounts};
 pub(crate) use listing::Connections;
 pub(crate) use ways::Reach;
 
+use crate::datapath::Punts;
 use crate::model::{
     Change, Datapath, Model, Outlet, ServerId, ServiceId, Standing, server_supported,
     service_supported, settle,
 };
 use crate::net::{Changes, NextHop, NextHops, Unresolved, Way, own_address};
+use crate::punt::TooBig;
 use crate::rates::Estimator;
 use crate::state::{Record, State, Store};
 use anyhow::Context;
-use lb_common::api::{Counters, Edit, Family, Refusal, RefusalKind, Setting};
+use lb_common::addr::{Port, protocol};
+use lb_common::api::{Counters, Edit, Family, Forwarding, Refusal, RefusalKind, Setting, Tunnel};
+use narrow::Narrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 use ways::Ways;
 
 /// Desired state, its record on disk, the datapath, and the books between them.
@@ -42,6 +48,7 @@ pub(crate) struct Director {
     ways: Ways,
     /// The settings that the configuration gives a value.
     configured: BTreeMap<Setting, u32>,
+    narrow: Narrow,
     service_rates: BTreeMap<ServiceId, Estimator>,
     server_rates: BTreeMap<ServerId, Estimator>,
 }
@@ -84,6 +91,7 @@ impl Director {
             datapath,
             ways: Ways::default(),
             configured,
+            narrow: Narrow::default(),
             service_rates: BTreeMap::new(),
             server_rates: BTreeMap::new(),
         };
@@ -140,8 +148,12 @@ impl Director {
         outcomes
     }
 
-    /// Lets the datapath reclaim expired flows, and frees the servers that no flow refers to.
+    /// Lets the datapath reclaim expired flows, and frees the servers that no flow refers to. Ways
+    /// that were shorter for a while are what they were before.
     pub(crate) fn sweep(&mut self) {
+        for (address, mtu) in self.narrow.forget(Instant::now()) {
+            self.set_mtu(address, mtu);
+        }
         for id in self.datapath.sweep() {
             match self.model.server(id).map(|server| server.standing) {
                 Some(Standing::Live { .. }) => {}
@@ -393,9 +405,52 @@ impl Director {
 
     /// The way to an address became known or changed, or there is none, and why.
     pub(crate) fn set_reach(&mut self, address: IpAddr, reach: Reach) {
+        let reach = match reach {
+            Reach::Hop(hop) => Reach::Hop(NextHop {
+                mtu: self.narrow.mtu(address, hop.mtu),
+                ..hop
+            }),
+            Reach::Here | Reach::Nowhere(_) => reach,
+        };
+        self.set_way(address, reach);
+    }
+
+    fn set_way(&mut self, address: IpAddr, reach: Reach) {
         for server in self.ways.set(address, reach) {
             self.write_outlet(server);
         }
+    }
+
+    /// A router says that a packet to a tunnelled server was too big: if it can be true, the way
+    /// there is that short for a while.
+    pub(crate) fn shorten_way(&mut self, error: &TooBig, now: Instant) {
+        let (address, mtu) = (error.server, error.mtu);
+        let Some(hop) = self.ways.hop(address) else {
+            return;
+        };
+        let is_ours = hop.preferred_source == Some(error.source)
+            && self.model.servers().any(|server| {
+                server.address.address == address && is_of_tunnel(error, server.options.forwarding)
+            });
+        if is_ours && self.narrow.note(address, mtu, hop.mtu, now) {
+            tracing::info!("the way to server {address} takes no packet longer than {mtu} bytes");
+            self.set_mtu(address, mtu);
+        }
+    }
+
+    /// Gives the way to an address, if there is one, another MTU.
+    fn set_mtu(&mut self, address: IpAddr, mtu: u32) {
+        if let Some(hop) = self.ways.hop(address).cloned() {
+            self.set_way(address, Reach::Hop(NextHop { mtu, ..hop }));
+        }
+    }
+
+    /// The packets that the program hands over; none when they were taken before.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) fn take_punts(&mut self) -> anyhow::Result<Option<Punts>> {
+        self.datapath.punts()
     }
 }
 
@@ -440,6 +495,20 @@ impl Shared {
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Whether a packet that was too big can have been of a server's tunnel.
+fn is_of_tunnel(error: &TooBig, forwarding: Forwarding) -> bool {
+    match forwarding {
+        Forwarding::Tunnel(Tunnel::Ipip) => {
+            matches!(error.protocol, protocol::IPIP | protocol::IPV6)
+        }
+        Forwarding::Tunnel(Tunnel::Gre { .. }) => error.protocol == protocol::GRE,
+        Forwarding::Tunnel(Tunnel::Gue { port, .. }) => {
+            error.protocol == protocol::UDP && error.port == Some(Port::new(port))
+        }
+        Forwarding::Route | Forwarding::Masquerade | Forwarding::Local => false,
     }
 }
 

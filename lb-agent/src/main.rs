@@ -1,7 +1,8 @@
 //! The director's daemon: keeps the desired state, writes it to the datapath, serves `lb-ctl`.
 //!
 //! Reading order: [`model`] is what is wanted, [`director`] owns it and the datapath, [`state`]
-//! keeps it on disk, [`control`] lets clients in, [`supervise`] runs it all.
+//! keeps it on disk, [`control`] lets clients in, [`punt`] takes the packets that the program
+//! cannot decide on, [`supervise`] runs it all.
 
 mod cli;
 mod config;
@@ -12,6 +13,7 @@ mod log;
 mod man;
 mod model;
 mod net;
+mod punt;
 mod rates;
 mod state;
 mod supervise;

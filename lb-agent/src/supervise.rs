@@ -5,6 +5,7 @@ use crate::control::{self, Ways};
 use crate::director::{Director, Shared, check_supported};
 use crate::model::Datapath;
 use crate::net::NextHops;
+use crate::punt::Reader;
 use crate::rates;
 use crate::state::{Lock, Store};
 use anyhow::Context;
@@ -65,7 +66,18 @@ pub(crate) fn run(
             ways.clone(),
             stopped,
         ));
+        let punts = director.with(Director::take_punts).await;
+        let punts = punts.context("cannot read the program's packets")?;
+        let reader = match punts {
+            Some(punts) => Some(Reader::new(punts, director.clone())?),
+            None => None,
+        };
         let tasks = [
+            tokio::spawn(async move {
+                if let Some(reader) = reader {
+                    reader.run().await;
+                }
+            }),
             tokio::spawn(follow_ways(director.clone(), ways)),
             every(SWEEP, &director, Director::sweep),
             every(rates::PERIOD, &director, Director::tick_rates),

@@ -107,12 +107,18 @@ global! {
         }
     };
     stage_remember_fragment(word: u64), 0 => |tables, frame, packet| {
-        stages::remember_fragment(&tables, packet, Word::from_bits(word));
-        0
+        let (tuple, word) = stages::remember_fragment(&tables, packet, Word::from_bits(word));
+        tables.lend_tuple(&tuple);
+        word.bits()
     };
     stage_remember_reply_fragment(), 0 => |tables, frame, packet| {
-        stages::remember_reply_fragment(&tables, packet);
-        0
+        match stages::remember_reply_fragment(&tables, packet) {
+            Some((tuple, word)) => {
+                tables.lend_tuple(&tuple);
+                word.bits()
+            }
+            None => 0,
+        }
     };
     stage_schedule(record: u32), 0 => |tables, frame, packet| {
         stages::schedule(&tables, packet, record).bits().into()
@@ -178,6 +184,16 @@ extern "C" fn stage_parse(ctx: *mut xdp_md) -> u64 {
     }
 }
 
+/// Makes an entry, of no connection, of this word for the tuple that was handed over; none for 0.
+#[inline(always)]
+fn enter_lent(tables: &Maps<'_>, word: u64) {
+    if word != 0 {
+        let server = Word::from_bits(word).server();
+        let service = tables.server_service(server).unwrap_or(u32::MAX);
+        stage_enter(tables.context(), word, service, 0);
+    }
+}
+
 impl<'a> Stages for Maps<'a> {
     type Parsed = &'a Packet;
 
@@ -231,20 +247,18 @@ impl<'a> Stages for Maps<'a> {
     #[inline(always)]
     fn begin_template(&self, _: &Packet, record: u32, chosen: Word) {
         let word = stage_new_template(self.context(), record, chosen.bits());
-        if word != 0 {
-            let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
-            stage_enter(self.context(), word, service, 0);
-        }
+        enter_lent(self, word);
     }
 
     #[inline(always)]
     fn remember_fragment(&self, _: &Packet, word: Word) {
-        stage_remember_fragment(self.context(), word.bits());
+        let word = stage_remember_fragment(self.context(), word.bits());
+        enter_lent(self, word);
     }
 
     #[inline(always)]
     fn remember_reply_fragment(&self, _: &Packet) {
-        stage_remember_reply_fragment(self.context());
+        enter_lent(self, stage_remember_reply_fragment(self.context()));
     }
 
     #[inline(always)]

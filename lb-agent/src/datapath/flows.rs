@@ -292,7 +292,7 @@ fn add(found: &mut [Counts], server: u32, counts: Counts) {
 }
 
 /// Changes a server's counts as the program does.
-fn count(maps: &Maps, server: u32, counts: Counts) {
+pub(super) fn count(maps: &Maps, server: u32, counts: Counts) {
     if server >= maps.server_states.len() {
         return;
     }

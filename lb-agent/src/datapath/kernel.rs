@@ -6,6 +6,7 @@ use super::load::Loaded;
 use super::maps::Maps;
 use super::pin::PinDir;
 use super::pool::Block;
+use super::punts::Punts;
 use super::schedule::{self, Pools, Which};
 use super::servers::{Entry, Servers};
 use super::{describe, directory, grace, rules};
@@ -1012,6 +1013,10 @@ impl Datapath for Kernel {
         }
         self.settle_features();
         self.sweep.step(&self.loaded.maps, self.now)
+    }
+
+    fn punts(&mut self) -> anyhow::Result<Option<Punts>> {
+        self.loaded.punts()
     }
 
     fn clear_server(&mut self, server: ServerId) -> anyhow::Result<()> {

@@ -6,11 +6,13 @@ use super::grace;
 use super::maps::{self, Maps, Pinned};
 use super::object::object;
 use super::pin::{PinDir, PinnedPort};
+use super::punts::{self, Punts};
 use crate::config::{Config, XdpMode};
 use anyhow::Context as _;
-use aya::maps::ProgramArray;
+use aya::maps::{Map, ProgramArray, RingBuf};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use aya_obj::programs::XdpAttachType;
 use lb_common::addr::Addr;
 use lb_common::api::{AttachMode, Interface};
 use lb_common::layout::{self, Control, LAYOUT, Sizes, globals, port_index};
@@ -20,6 +22,7 @@ use nix::errno::Errno;
 use std::fs;
 use std::io::Read as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Names of the programs in the object.
 pub(crate) const DIRECTOR: &str = "lb";
@@ -30,7 +33,9 @@ const CLOCK: &str = "clock";
 /// Everything that is in the kernel now.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) maps: Maps,
+    pub(crate) maps: Arc<Maps>,
+    /// The ring buffer, until someone reads it.
+    punts: Option<Map>,
     pub(crate) sizes: Sizes,
     pub(crate) cpus: u32,
     pub(crate) clock: Clock,
@@ -95,10 +100,12 @@ impl Loaded {
         load_program(&mut object, CLOCK)?;
         load_program(&mut object, DIRECTOR)?;
         put_rest(&mut object)?;
-        let maps = Maps::take(&mut object, sizes, cpus)?;
+        let mut maps = Maps::take(&mut object, sizes, cpus)?;
         prepare(&maps, clock)?;
+        punts::write_token(&maps)?;
         let mut loaded = Self {
-            maps,
+            punts: maps.punts.take(),
+            maps: Arc::new(maps),
             sizes,
             cpus,
             clock,
@@ -246,6 +253,29 @@ impl Loaded {
             .filter(|(port, _)| port.ifindex != 0)
             .map(interface)
             .collect()
+    }
+
+    /// The packets that the program hands over; none when they were asked for before.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses a descriptor, or memory for the ring buffer.
+    pub(crate) fn punts(&mut self) -> anyhow::Result<Option<Punts>> {
+        let Some(map) = self.punts.take() else {
+            return Ok(None);
+        };
+        let ring = RingBuf::try_from(map).context("reading the program's packets")?;
+        let [director, clock] = [DIRECTOR, CLOCK].map(|name| -> anyhow::Result<Xdp> {
+            let info = program(&mut self.object, name)?.info()?;
+            Ok(Xdp::from_program_info(
+                info,
+                name.into(),
+                XdpAttachType::Interface,
+            )?)
+        });
+        let maps = Arc::clone(&self.maps);
+        let programs = [director?, clock?];
+        Ok(Some(Punts::new(ring, programs, self.clock, maps)))
     }
 
     /// The present on the kernel's clock.

@@ -20,6 +20,8 @@
 //! | `schedule` | what schedulers need in the maps |
 //! | `pool`, `grace` | places in arrays, used again after a grace period |
 //! | `flows` | the flow table: listing, expiry, counts |
+//! | `table` | the flow table: lookups and insertions |
+//! | `punts` | packets from the program, and to it |
 
 mod attach;
 mod clock;
@@ -36,9 +38,13 @@ mod maps;
 mod object;
 mod pin;
 mod pool;
+mod punts;
 mod rules;
 mod schedule;
 mod servers;
+mod table;
+
+pub(crate) use punts::{Punt, Punts};
 
 use crate::config::Config;
 use crate::model::Datapath;

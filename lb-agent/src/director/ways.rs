@@ -82,6 +82,14 @@ impl Ways {
         self.ways.contains_key(&address)
     }
 
+    /// The next hop of an address.
+    pub(crate) fn hop(&self, address: IpAddr) -> Option<&NextHop> {
+        match &self.ways.get(&address)?.reach {
+            Reach::Hop(hop) => Some(hop),
+            Reach::Here | Reach::Nowhere(_) => None,
+        }
+    }
+
     /// Where packets for a server go, or why nowhere.
     pub(crate) fn outlet(&self, server: &Server) -> Result<Outlet<'_>, String> {
         let address = server.address.address;

@@ -1,6 +1,7 @@
 //! The seam to what forwards packets.
 
 use super::{Change, Model, ServerId};
+use crate::datapath::Punts;
 use crate::net::NextHop;
 use lb_common::api::{Counters, Interface, Protocol, Timeouts};
 use std::net::IpAddr;
@@ -140,6 +141,15 @@ pub(crate) trait Datapath: Send {
     /// table a call. Returns retired and unknown servers to which no flow refers any more; the
     /// same one may be returned again.
     fn sweep(&mut self) -> Vec<ServerId>;
+
+    /// The packets that the program hands to the agent; none when there are none to come, or when
+    /// they were asked for before.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn punts(&mut self) -> anyhow::Result<Option<Punts>> {
+        Ok(None)
+    }
 
     /// Zeroes the entry of a freed server, counters included, before its id is used again.
     ///

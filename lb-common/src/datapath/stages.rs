@@ -11,6 +11,7 @@ pub use super::error::error;
 pub use super::find::further;
 pub use super::fragment::{
     follow as fragment, remember as remember_fragment, remember_reply as remember_reply_fragment,
+    tuple as fragment_tuple,
 };
 pub use super::open::{choose, enter, enter_connection, help, without_entry};
 pub use super::parse::parse;
@@ -105,11 +106,16 @@ pub trait Stages: Tables + Sized {
     }
 
     fn remember_fragment(&self, packet: &Packet, word: Word) {
-        remember_fragment(self, packet, word);
+        let (tuple, word) = remember_fragment(self, packet, word);
+        let service = self.server_service(word.server()).unwrap_or(u32::MAX);
+        self.enter(packet, &tuple, word, About { service, back: 0 });
     }
 
     fn remember_reply_fragment(&self, packet: &Packet) {
-        remember_reply_fragment(self, packet);
+        if let Some((tuple, word)) = remember_reply_fragment(self, packet) {
+            let service = self.server_service(word.server()).unwrap_or(u32::MAX);
+            self.enter(packet, &tuple, word, About { service, back: 0 });
+        }
     }
 
     fn reply<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {

@@ -6,6 +6,8 @@
 mod attach;
 mod dns;
 mod edits;
+mod fragments;
+mod icmp;
 mod interfaces;
 mod marks;
 mod masquerade;
