@@ -9,6 +9,7 @@ use core::borrow::Borrow;
 pub use super::answer::answer;
 pub use super::error::error;
 pub use super::find::further;
+pub use super::forward::{Inner, encapsulate};
 pub use super::fragment::{
     follow as fragment, remember as remember_fragment, remember_reply as remember_reply_fragment,
 };
@@ -91,6 +92,22 @@ pub trait Stages: Tables + Sized {
 
     fn remember_reply_fragment(&self, packet: &Packet) {
         remember_reply_fragment(self, packet);
+    }
+
+    /// Puts a packet into the tunnel to a server, all but the Ethernet addresses; gives 0, or the
+    /// number of the reason why not, plus 1.
+    fn encapsulate<F: Frame>(
+        &self,
+        frame: &mut F,
+        inner: Inner,
+        server: u32,
+        flags: u32,
+        mtu: u16,
+    ) -> u32 {
+        match encapsulate(frame, self, inner, server, flags, mtu) {
+            Ok(()) => 0,
+            Err(reason) => 1 + reason as u32,
+        }
     }
 
     fn reply<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {

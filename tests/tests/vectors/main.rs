@@ -3,13 +3,18 @@
 //!
 //! They need root, to load the object.
 
+mod answer;
 mod clock;
 mod decap;
 mod directory;
 mod fit;
 mod full;
+mod ipv6;
+mod masquerade;
 mod random;
 mod refuse;
 mod route;
 mod schedule;
 mod state;
+mod tunnel;
+mod vlan;
