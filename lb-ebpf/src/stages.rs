@@ -59,6 +59,7 @@ macro_rules! global {
             let Some($tables) = Maps::open(&context) else {
                 return $missing;
             };
+            #[allow(unused, reason = "not every stage looks at the packet in hand")]
             let $packet = $tables.packet();
             #[allow(unused, reason = "not every stage changes the frame")]
             let mut $frame = Xdp(&context);
@@ -172,6 +173,13 @@ global! {
     };
     stage_error(), GONE => |tables, frame, packet| {
         Ending::of(stages::error(&mut frame, &tables, packet)).bits()
+    };
+    stage_encapsulate(inner: u64, server: u32, flags: u32, mtu: u32), 1 + INCONSISTENT => |tables, frame, packet| {
+        let inner = stages::Inner::from_bits(inner);
+        match stages::encapsulate(&mut frame, &tables, inner, server, flags, mtu as u16) {
+            Ok(()) => 0,
+            Err(reason) => 1 + reason as u64,
+        }
     };
     stage_answer(reason: u32), GONE => |tables, frame, packet| {
         Ending::of(stages::answer(&mut frame, &tables, packet, Reason::from_number(reason))).bits()
@@ -335,6 +343,18 @@ impl<'a> Stages for Maps<'a> {
     fn hold_template(&self, connection: &Tuple, service: u32, word: Word) {
         self.lend_tuple(connection);
         stage_hold_template(self.context(), service, word.bits());
+    }
+
+    #[inline(always)]
+    fn encapsulate<F: Frame>(
+        &self,
+        _: &mut F,
+        inner: stages::Inner,
+        server: u32,
+        flags: u32,
+        mtu: u16,
+    ) -> u32 {
+        stage_encapsulate(self.context(), inner.bits(), server, flags, mtu.into()) as u32
     }
 
     #[inline(always)]

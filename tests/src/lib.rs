@@ -7,6 +7,8 @@
 
 pub mod arrays;
 pub mod case;
+pub mod director;
+pub mod frame;
 pub mod kernel;
 mod mapped;
 pub mod oracle;

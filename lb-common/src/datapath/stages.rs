@@ -9,6 +9,7 @@ use core::borrow::Borrow;
 pub use super::answer::answer;
 pub use super::error::error;
 pub use super::find::further;
+pub use super::forward::{Inner, encapsulate};
 pub use super::fragment::{
     follow as fragment, remember as remember_fragment, remember_reply as remember_reply_fragment,
     tuple as fragment_tuple,
@@ -127,6 +128,22 @@ pub trait Stages: Tables + Sized {
         if let Some((tuple, word)) = remember_reply_fragment(self, packet) {
             let service = self.server_service(word.server()).unwrap_or(u32::MAX);
             self.enter(packet, &tuple, word, About { service, back: 0 });
+        }
+    }
+
+    /// Puts a packet into the tunnel to a server, all but the Ethernet addresses; gives 0, or the
+    /// number of the reason why not, plus 1.
+    fn encapsulate<F: Frame>(
+        &self,
+        frame: &mut F,
+        inner: Inner,
+        server: u32,
+        flags: u32,
+        mtu: u16,
+    ) -> u32 {
+        match encapsulate(frame, self, inner, server, flags, mtu) {
+            Ok(()) => 0,
+            Err(reason) => 1 + reason as u32,
         }
     }
 

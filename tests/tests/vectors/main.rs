@@ -3,6 +3,7 @@
 //!
 //! They need root, to load the object.
 
+mod answer;
 mod clock;
 mod decap;
 mod directory;
@@ -10,6 +11,8 @@ mod fit;
 mod fragments;
 mod full;
 mod icmp;
+mod ipv6;
+mod masquerade;
 mod random;
 mod refuse;
 mod route;
@@ -19,3 +22,5 @@ mod schedule_load;
 mod schedule_many;
 mod schedule_recall;
 mod state;
+mod tunnel;
+mod vlan;
