@@ -20,11 +20,11 @@ pub(crate) use accounts::{Account, Accounts};
 pub(crate) use listing::Connections;
 pub(crate) use ways::Reach;
 
+use crate::datapath::Punts;
 use crate::model::{
     Change, Datapath, Model, Outlet, ServerId, ServiceId, Standing, server_supported,
     service_supported, settle,
 };
-use crate::datapath::Punts;
 use crate::net::{Changes, NextHop, NextHops, Unresolved, Way, own_address};
 use crate::punt::TooBig;
 use crate::rates::Estimator;
@@ -32,11 +32,11 @@ use crate::state::{Record, State, Store};
 use anyhow::Context;
 use lb_common::addr::{Port, protocol};
 use lb_common::api::{Counters, Edit, Family, Forwarding, Refusal, RefusalKind, Setting, Tunnel};
+use narrow::Narrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
-use narrow::Narrow;
 use ways::Ways;
 
 /// Desired state, its record on disk, the datapath, and the books between them.

@@ -194,12 +194,7 @@ impl Kernel {
         self.test_run("lb", frame, Some(token))
     }
 
-    fn test_run(
-        &mut self,
-        name: &str,
-        frame: &[u8],
-        token: Option<u64>,
-    ) -> Result<(u32, &[u8])> {
+    fn test_run(&mut self, name: &str, frame: &[u8], token: Option<u64>) -> Result<(u32, &[u8])> {
         let program = self
             .object
             .program(name)

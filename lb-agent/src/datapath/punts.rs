@@ -1,5 +1,8 @@
 //! The packets that the program hands to the agent, and those that go through it once more.
-#![expect(unsafe_code, reason = "the ring buffer is waited for by its descriptor")]
+#![expect(
+    unsafe_code,
+    reason = "the ring buffer is waited for by its descriptor"
+)]
 
 use super::clock::Moment;
 use super::maps::Maps;
@@ -253,8 +256,8 @@ impl Punts {
             "{}",
             room()
         );
-        let masqueraded = self.maps.servers.load(id).flags & server_flags::METHOD
-            == server_flags::MASQUERADE;
+        let masqueraded =
+            self.maps.servers.load(id).flags & server_flags::METHOD == server_flags::MASQUERADE;
         if !masqueraded || client.port() == 0 {
             return Ok(());
         }

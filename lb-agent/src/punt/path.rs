@@ -170,7 +170,12 @@ mod tests {
         icmp[2..4].copy_from_slice(&sum);
         let mut frame = vec![2; 12];
         frame.extend([0x08, 0]);
-        frame.extend(ipv4(1, 20 + icmp.len() as u16, [192, 0, 2, 9], [10, 0, 0, 2]));
+        frame.extend(ipv4(
+            1,
+            20 + icmp.len() as u16,
+            [192, 0, 2, 9],
+            [10, 0, 0, 2],
+        ));
         frame.extend(icmp);
         frame
     }

@@ -6,8 +6,8 @@ use lb_tests::scene::{DEADLINE, Scene};
 use lb_tests::udp::Responder;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, setsockopt,
-    socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto,
+    setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use std::collections::BTreeMap;
@@ -125,14 +125,8 @@ fn errors(socket: &OwnedFd) -> Result<Vec<u16>> {
 /// An error about a datagram from the service to this port of the client.
 fn too_big(client_port: u16) -> Vec<u8> {
     let (vip, client): (Ipv4Addr, Ipv4Addr) = (VIP, CLIENT);
-    let mut ip = Ipv4Header::new(
-        1480,
-        64,
-        IpNumber::UDP,
-        vip.octets(),
-        client.octets(),
-    )
-    .expect("it fits");
+    let mut ip =
+        Ipv4Header::new(1480, 64, IpNumber::UDP, vip.octets(), client.octets()).expect("it fits");
     ip.header_checksum = ip.calc_header_checksum();
     let udp = UdpHeader {
         source_port: PORT,

@@ -266,11 +266,7 @@ fn fragments_must_leave_the_transport_header_alone() {
     // An INIT: a UDP header's ports are SCTP's, and the first chunk's type is its thirteenth byte.
     let mut init = udp(CLIENT, VIP).payload(&[0, 0, 0, 0, 1, 0, 0, 20, 0, 0, 0, 0]);
     init.ip.protocol = IpNumber::SCTP;
-    for (opening, refused) in [
-        (tcp(CLIENT, VIP, SYN), 2),
-        (udp(CLIENT, VIP), 0),
-        (init, 1),
-    ] {
+    for (opening, refused) in [(tcp(CLIENT, VIP, SYN), 2), (udp(CLIENT, VIP), 0), (init, 1)] {
         let services = [
             tcp_service(VIP, Rr, &[1]),
             udp_service(VIP, Rr, &[1]),
@@ -325,7 +321,10 @@ fn masqueraded_fragments_are_translated_and_stay_one_datagram() {
         assert_eq!(frame[6..12], DIRECTOR_MAC);
     }
     let (ip, data) = together(&back);
-    assert_eq!((ip.source, ip.destination), ([10, 0, 0, 100], [192, 0, 2, 1]));
+    assert_eq!(
+        (ip.source, ip.destination),
+        ([10, 0, 0, 100], [192, 0, 2, 1])
+    );
     check_udp(&ip, &data, 80, 40000);
 
     // Out of order they wait as well, and without a way back the host routes them.
@@ -399,12 +398,7 @@ fn ipv6_fragments_follow_too() {
     let mut case = case("ipv6", &[service]).change(|tables| {
         hint(tables, Hint::Virtual, "fd00::100");
     });
-    let udp = UdpHeader::with_ipv6_checksum(
-        40000,
-        80,
-        &ipv6(client, vip, 0),
-        &[0x5a; 120],
-    );
+    let udp = UdpHeader::with_ipv6_checksum(40000, 80, &ipv6(client, vip, 0), &[0x5a; 120]);
     let udp = [&udp.expect("it fits").to_bytes()[..], &[0x5a; 120]].concat();
     // Behind another extension header as well.
     for options in [false, true] {

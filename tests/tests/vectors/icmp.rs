@@ -7,9 +7,7 @@ use etherparse::{
 use lb_common::addr::{Addr, Port, protocol};
 use lb_common::datapath::Verdict;
 use lb_common::flow::Word;
-use lb_common::layout::{
-    Hint, features, hint_bit, port_index, punt, server_flags, traffic_index,
-};
+use lb_common::layout::{Hint, features, hint_bit, port_index, punt, server_flags, traffic_index};
 use lb_common::memory::{Memory, NewServer, NewService};
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::Rr;
@@ -95,10 +93,16 @@ fn error(to: &str, says: [u8; 6], quote: &[u8]) -> Vec<u8> {
     );
     let octets = |text: &str| text.parse::<Ipv4Addr>().expect("an address").octets();
     let len = u16::try_from(8 + quote.len()).expect("it fits");
-    let mut ip = Ipv4Header::new(len, 60, IpNumber::ICMP, octets(ROUTER), octets(to))
-        .expect("it fits");
+    let mut ip =
+        Ipv4Header::new(len, 60, IpNumber::ICMP, octets(ROUTER), octets(to)).expect("it fits");
     ip.header_checksum = ip.calc_header_checksum();
-    [&ethernet(EtherType::IPV4)[..], &ip.to_bytes(), &icmp.to_bytes(), quote].concat()
+    [
+        &ethernet(EtherType::IPV4)[..],
+        &ip.to_bytes(),
+        &icmp.to_bytes(),
+        quote,
+    ]
+    .concat()
 }
 
 fn ethernet(ether_type: EtherType) -> [u8; 14] {
@@ -164,7 +168,12 @@ fn an_error_about_a_servers_packet_goes_to_that_server() {
     for answer in answers {
         for options in [0, 1, 10] {
             for bytes in [8, 9, 20, 1000] {
-                for says in [TOO_BIG, [3, 1, 0, 0, 0, 0], [4, 0, 0, 0, 0, 0], [11, 0, 0, 0, 0, 0]] {
+                for says in [
+                    TOO_BIG,
+                    [3, 1, 0, 0, 0, 0],
+                    [4, 0, 0, 0, 0, 0],
+                    [11, 0, 0, 0, 0, 0],
+                ] {
                     let quote = quoted(&answer.clone().options(options), bytes);
                     let frame = error("10.0.0.100", says, &quote);
                     let after = goes(&mut case, &frame, way(1).destination);
@@ -191,8 +200,14 @@ fn errors_of_which_no_flow_is_known_are_the_hosts() {
     goes(&mut case, &frame(&good), way(0).destination);
 
     // Another flow, protocol, or not what was sent to the virtual address.
-    stays(&mut case, &frame(&quoted(&tcp(VIP, "192.0.2.1:40001", ACK), 8)));
-    stays(&mut case, &frame(&quoted(&tcp("10.0.0.100:81", CLIENT, ACK), 8)));
+    stays(
+        &mut case,
+        &frame(&quoted(&tcp(VIP, "192.0.2.1:40001", ACK), 8)),
+    );
+    stays(
+        &mut case,
+        &frame(&quoted(&tcp("10.0.0.100:81", CLIENT, ACK), 8)),
+    );
     stays(&mut case, &frame(&quoted(&udp(VIP, CLIENT), 8)));
     stays(&mut case, &frame(&quoted(&tcp(CLIENT, VIP, ACK), 8)));
     stays(&mut case, &error("10.0.0.101", TOO_BIG, &good));
@@ -231,7 +246,9 @@ fn errors_of_which_no_flow_is_known_are_the_hosts() {
 }
 
 fn ip_unchecked(frame: &[u8]) -> Ipv4Header {
-    Ipv4Header::from_slice(&frame[NETWORK..]).expect("an IPv4 header").0
+    Ipv4Header::from_slice(&frame[NETWORK..])
+        .expect("an IPv4 header")
+        .0
 }
 
 #[test]
@@ -267,15 +284,30 @@ fn an_error_for_a_masqueraded_server_quotes_what_it_sent() {
         let frame = error("10.0.0.100", TOO_BIG, &quote);
         let after = goes(&mut case, &frame, way(0).destination);
         let (outer, inner) = received(&after);
-        assert_eq!((outer.source, outer.destination), ([198, 51, 100, 9], [10, 1, 0, 1]));
-        assert_eq!((inner.source, inner.destination), ([10, 1, 0, 1], [192, 0, 2, 1]));
-        judge(&inner, &after[QUOTE + inner.header_len()..], (8080, 40000), &quote);
+        assert_eq!(
+            (outer.source, outer.destination),
+            ([198, 51, 100, 9], [10, 1, 0, 1])
+        );
+        assert_eq!(
+            (inner.source, inner.destination),
+            ([10, 1, 0, 1], [192, 0, 2, 1])
+        );
+        judge(
+            &inner,
+            &after[QUOTE + inner.header_len()..],
+            (8080, 40000),
+            &quote,
+        );
         // The interesting part is untouched.
         assert_eq!(after[ICMP + 4..QUOTE], frame[ICMP + 4..QUOTE]);
     }
     // Another server's flow with direct routing is not translated.
     open(&mut case, &tcp("192.0.2.9:9", VIP, SYN), 1);
-    let frame = error("10.0.0.100", TOO_BIG, &quoted(&tcp(VIP, "192.0.2.9:9", ACK), 8));
+    let frame = error(
+        "10.0.0.100",
+        TOO_BIG,
+        &quoted(&tcp(VIP, "192.0.2.9:9", ACK), 8),
+    );
     let after = goes(&mut case, &frame, way(1).destination);
     assert_eq!(after[NETWORK + 12..], frame[NETWORK + 12..]);
 }
@@ -295,8 +327,14 @@ fn an_error_from_behind_a_masqueraded_server_quotes_what_the_client_sent() {
         let frame = error("192.0.2.1", [3, 3, 0, 0, 0, 0], &quote);
         let after = goes(&mut case, &frame, MacAddr::new(CLIENT_MAC));
         let (outer, inner) = received(&after);
-        assert_eq!((outer.source, outer.destination), ([10, 0, 0, 100], [192, 0, 2, 1]));
-        assert_eq!((inner.source, inner.destination), ([192, 0, 2, 1], [10, 0, 0, 100]));
+        assert_eq!(
+            (outer.source, outer.destination),
+            ([10, 0, 0, 100], [192, 0, 2, 1])
+        );
+        assert_eq!(
+            (inner.source, inner.destination),
+            ([192, 0, 2, 1], [10, 0, 0, 100])
+        );
         judge(&inner, &after[QUOTE + 20..], (40000, 80), &quote);
         let index = traffic_index(0, case.tables().sizes.servers, server, true);
         assert_ne!(case.tables().traffic[index as usize].get().packets, 0);
@@ -348,7 +386,11 @@ fn every_checksum_stays_right_where_its_sum_carries() {
         let mut answer = udp(VIP, CLIENT).payload(&identification.to_be_bytes());
         answer.ip.identification = identification;
         let quote = quoted(&answer, 100);
-        let after = goes(&mut case, &error("10.0.0.100", TOO_BIG, &quote), way(0).destination);
+        let after = goes(
+            &mut case,
+            &error("10.0.0.100", TOO_BIG, &quote),
+            way(0).destination,
+        );
         let (_, inner) = received(&after);
         judge(&inner, &after[QUOTE + 20..], (8080, 40000), &quote);
     }
@@ -369,18 +411,24 @@ fn too_big_about_a_tunnel_is_for_the_agent_and_the_host() {
     let server = [10, 1, 0, 2];
     let mut expected = Vec::new();
     for protocol in [protocol::IPIP, protocol::IPV6, protocol::GRE, protocol::UDP] {
-        let frame = error("10.0.0.2", TOO_BIG, &outer(protocol, server));
-        let outcome = run(&mut case, &frame);
-        assert_eq!(outcome.result, Ok(Verdict::Pass));
-        assert_eq!(outcome.frame, frame);
+        stays(
+            &mut case,
+            &error("10.0.0.2", TOO_BIG, &outer(protocol, server)),
+        );
         expected.push((punt::Why::TunnelError, 0));
         assert_eq!(*case.tables().punts.borrow(), expected);
     }
     let ipip = outer(protocol::IPIP, server);
     stays(&mut case, &error("10.0.0.2", [3, 1, 0, 0, 0, 0], &ipip));
     stays(&mut case, &error("10.0.0.3", TOO_BIG, &ipip));
-    stays(&mut case, &error("10.0.0.2", TOO_BIG, &outer(protocol::TCP, server)));
-    stays(&mut case, &error("10.0.0.2", TOO_BIG, &outer(protocol::IPIP, [10, 1, 0, 3])));
+    stays(
+        &mut case,
+        &error("10.0.0.2", TOO_BIG, &outer(protocol::TCP, server)),
+    );
+    stays(
+        &mut case,
+        &error("10.0.0.2", TOO_BIG, &outer(protocol::IPIP, [10, 1, 0, 3])),
+    );
     case.twin()
         .change(|tables| tables.control.features &= !features::TUNNEL);
     stays(&mut case, &error("10.0.0.2", TOO_BIG, &ipip));
@@ -443,7 +491,13 @@ fn error6(to: &str, kind: Icmpv6Type, quote: &[u8]) -> Vec<u8> {
     let ip = ipv6("2001:db8:ffff::1", to, IpNumber::IPV6_ICMP, 8 + quote.len());
     let icmp = Icmpv6Header::with_checksum(kind, ip.source, ip.destination, quote);
     let icmp = icmp.expect("it fits");
-    [&ethernet(EtherType::IPV6)[..], &ip.to_bytes(), &icmp.to_bytes(), quote].concat()
+    [
+        &ethernet(EtherType::IPV6)[..],
+        &ip.to_bytes(),
+        &icmp.to_bytes(),
+        quote,
+    ]
+    .concat()
 }
 
 #[test]
@@ -512,9 +566,15 @@ fn ipv6_errors_are_translated_too() {
         let after = goes(&mut case, &error6(to, too_big.clone(), &quote), mac);
         let (ip, rest) = Ipv6Header::from_slice(&after[NETWORK..]).expect("an IPv6 header");
         let icmp = Icmpv6Slice::from_slice(rest).expect("ICMPv6");
-        let right = icmp.icmp_type().calc_checksum(ip.source, ip.destination, icmp.payload());
+        let right = icmp
+            .icmp_type()
+            .calc_checksum(ip.source, ip.destination, icmp.payload());
         assert_eq!(icmp.checksum(), right.expect("it fits"));
-        assert_eq!(icmp.payload(), expected, "the quote is what the other end sent");
+        assert_eq!(
+            icmp.payload(),
+            expected,
+            "the quote is what the other end sent"
+        );
         let octets = |text: &str| text.parse::<Ipv6Addr>().expect("an address").octets();
         if to == VIP6 {
             assert_eq!(ip.destination, octets(SERVER6));
