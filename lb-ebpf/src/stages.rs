@@ -15,6 +15,7 @@ use crate::frame::Xdp;
 use crate::maps;
 use crate::tables::Maps;
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
+use lb_common::datapath::stages::Places;
 use lb_common::datapath::{Ending, Packet, Stages, Tables as _, stages};
 use lb_common::flow::{About, Key, Tuple, Word};
 use lb_common::reason::Reason;
@@ -168,11 +169,38 @@ global! {
     stage_reply(), GONE => |tables, frame, packet| {
         Ending::of(stages::reply(&mut frame, &tables, packet)).bits()
     };
-    stage_fragment(), GONE => |tables, frame, packet| {
-        Ending::of(stages::fragment(&mut frame, &tables, packet)).bits()
+    stage_find_fragment(), INCONSISTENT => |tables, frame, packet| {
+        match stages::find_fragment(&mut frame, &tables, packet) {
+            Ok((flow, word)) => {
+                tables.lend_tuple(&flow);
+                word.bits()
+            }
+            Err(reason) => reason as u64,
+        }
     };
-    stage_error(), GONE => |tables, frame, packet| {
-        Ending::of(stages::error(&mut frame, &tables, packet)).bits()
+    stage_quote(), 0 => |tables, frame, packet| {
+        match stages::quote(&mut frame, packet) {
+            Some((quoted, places)) => {
+                tables.lend_tuple(&quoted);
+                places.bits()
+            }
+            None => 0,
+        }
+    };
+    stage_find_quoted(), INCONSISTENT => |tables, frame, packet| {
+        word_or_reason(stages::find_quoted(&mut frame, &tables, packet, tables.lent()))
+    };
+    stage_forward_related(word: u64), GONE => |tables, frame, packet| {
+        let (flow, word) = (tables.lent(), Word::from_bits(word));
+        Ending::of(stages::forward_related(&mut frame, &tables, packet, flow, word)).bits()
+    };
+    stage_translate_quote(places: u64, word: u64), 1 + INCONSISTENT => |tables, frame, packet| {
+        let (places, word) = (Places::from_bits(places), Word::from_bits(word));
+        let quoted = tables.lent();
+        match stages::translate_quote(&mut frame, &tables, packet, quoted, places, word) {
+            Ok(()) => 0,
+            Err(reason) => 1 + reason as u64,
+        }
     };
     stage_encapsulate(inner: u64, server: u32, flags: u32, mtu: u32), 1 + INCONSISTENT => |tables, frame, packet| {
         let inner = stages::Inner::from_bits(inner);
@@ -364,12 +392,31 @@ impl<'a> Stages for Maps<'a> {
 
     #[inline(always)]
     fn fragment<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
-        Ending::from_bits(stage_fragment(self.context()))
+        let word = stage_find_fragment(self.context());
+        if word < u64::from(Reason::COUNT) {
+            return Ending::refusal(word as u32);
+        }
+        Ending::from_bits(stage_forward_related(self.context(), word))
     }
 
     #[inline(always)]
     fn error<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
-        Ending::from_bits(stage_error(self.context()))
+        let places = stage_quote(self.context());
+        if places == 0 {
+            return Ending::refusal(Reason::NoQuotedFlow as u32);
+        }
+        let word = stage_find_quoted(self.context());
+        if word < u64::from(Reason::COUNT) {
+            return Ending::refusal(word as u32);
+        }
+        let ending = Ending::from_bits(stage_forward_related(self.context(), word));
+        if ending.kind() == Ending::REFUSAL {
+            return ending;
+        }
+        match stage_translate_quote(self.context(), places, word).checked_sub(1) {
+            None => ending,
+            Some(reason) => Ending::refusal(reason as u32),
+        }
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@
 //! deviates: ipvs has IPv4 packets put together before it looks at them (`ip_vs_gather_frags`), and
 //! a tunnel or a server gets the whole, fragmented anew. Here the fragments stay as they are.
 
-use super::{Packet, Tables, Verdict, forward};
+use super::{Packet, Tables};
 use crate::addr::protocol;
 use crate::flow::{Role, Tuple, Word};
 use crate::layout::{Hint, punt, server_flags};
@@ -38,54 +38,43 @@ pub fn remember_reply<T: Tables>(tables: &T, packet: &Packet) -> Option<(Tuple, 
     Some((tuple, word.with(Word::REPLY)))
 }
 
-/// A later fragment.
+/// Where a later fragment goes: the word of its packet's entry. With [`Word::REPLY`] also what the
+/// server's half of its flow is found by, by which it goes back to its client.
 #[inline(always)]
-pub fn follow<F: Frame, T: Tables>(
+pub fn find<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
-) -> Result<Verdict, Reason> {
+) -> Result<(Tuple, Word), Reason> {
     let protocol = packet.tuple.protocol;
     if !matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
         return Err(Reason::Fragment);
     }
-    let (tuple, now) = (tuple(packet), tables.now());
-    let key = tuple.key(tables.flow_seed());
+    let tuple = tuple(packet);
+    let (key, now) = (tuple.key(tables.flow_seed()), tables.now());
     let Some((entry, word)) = tables.find_flow(&key, &tuple, now) else {
         return Err(early(tables, packet));
     };
     let details = tables.flow_details(entry).ok_or(Reason::Inconsistent)?;
-    let (server, service) = (word.server(), details.service);
+    let (flags, _) = tables.server(word.server()).ok_or(Reason::Inconsistent)?;
     // The entry may have become another packet's since it was found, its server another service's.
     if details.client != tuple.client
         || details.address != tuple.address
-        || tables.server_service(server) != Some(service)
+        || tables.server_service(word.server()) != Some(details.service)
     {
         return Err(Reason::Fragment);
     }
     if offset(frame, packet) < header(protocol) {
         return Err(Reason::Overlap);
     }
-    if !word.has(Word::REPLY) {
-        let (flags, way) = tables.server(server).ok_or(Reason::Inconsistent)?;
-        if flags & server_flags::AVAILABLE == 0 {
-            return Err(Reason::ServerGone);
-        }
-        return forward::forward(frame, tables, packet, word, flags, way);
+    if !word.has(Word::REPLY) && flags & server_flags::AVAILABLE == 0 {
+        return Err(Reason::ServerGone);
     }
     let flow = Tuple {
         ports: details.ports.rotate_left(16),
         ..packet.tuple.reversed(Role::Reply)
     };
-    let key = flow.key(tables.flow_seed());
-    let (entry, _) = tables.find_flow(&key, &flow, now).ok_or(Reason::Fragment)?;
-    let details = tables.flow_details(entry).ok_or(Reason::Inconsistent)?;
-    if details.client != flow.client {
-        return Err(Reason::Fragment);
-    }
-    // Without a transport header there is no port to translate.
-    let (address, port) = (details.address, flow.port());
-    forward::to_client(frame, tables, packet, server, address, port, details.back)
+    Ok((flow, word))
 }
 
 /// What becomes of a fragment whose first one was not seen: perhaps it is on its way, and the agent

@@ -18,6 +18,7 @@ mod known;
 mod open;
 mod parse;
 mod persist;
+mod related;
 mod reply;
 pub mod stages;
 mod way;

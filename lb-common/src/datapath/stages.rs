@@ -7,16 +7,17 @@ use crate::wire::Frame;
 use core::borrow::Borrow;
 
 pub use super::answer::answer;
-pub use super::error::error;
+pub use super::error::{Places, find as find_quoted, quote, translate as translate_quote};
 pub use super::find::further;
 pub use super::forward::{Inner, encapsulate};
 pub use super::fragment::{
-    follow as fragment, remember as remember_fragment, remember_reply as remember_reply_fragment,
-    tuple as fragment_tuple,
+    find as find_fragment, remember as remember_fragment,
+    remember_reply as remember_reply_fragment, tuple as fragment_tuple,
 };
 pub use super::open::{choose, enter, enter_connection, help, settle, without_entry};
 pub use super::parse::parse;
 pub use super::persist::{hold as hold_template, new_template};
+pub use super::related::forward as forward_related;
 pub use super::reply::{keep as keep_reply, reply};
 use crate::sched::{Choice, Part};
 pub use crate::sched::{is_overloaded, prune, recall, remembered, schedule, schedule_stateless};
@@ -151,12 +152,31 @@ pub trait Stages: Tables + Sized {
         Ending::of(reply(frame, self, packet))
     }
 
+    /// A later fragment.
     fn fragment<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
-        Ending::of(fragment(frame, self, packet))
+        match find_fragment(frame, self, packet) {
+            Ok((flow, word)) => Ending::of(forward_related(frame, self, packet, &flow, word)),
+            Err(reason) => Ending::refusal(reason as u32),
+        }
     }
 
+    /// An ICMP error.
     fn error<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
-        Ending::of(error(frame, self, packet))
+        let Some((quoted, places)) = quote(frame, packet) else {
+            return Ending::refusal(Reason::NoQuotedFlow as u32);
+        };
+        let word = match find_quoted(frame, self, packet, &quoted) {
+            Ok(word) => word,
+            Err(reason) => return Ending::refusal(reason as u32),
+        };
+        let ending = Ending::of(forward_related(frame, self, packet, &quoted, word));
+        if ending.kind() == Ending::REFUSAL {
+            return ending;
+        }
+        match translate_quote(frame, self, packet, &quoted, places, word) {
+            Ok(()) => ending,
+            Err(reason) => Ending::refusal(reason as u32),
+        }
     }
 
     /// Makes an answer of a packet that cannot go on for the reason with this number.

@@ -158,17 +158,19 @@ fn lengths_that_contradict_each_other_are_malformed() {
 }
 
 #[test]
-fn later_fragments_pass() {
+fn later_fragments_of_unseen_packets_pass() {
     let whole = tcp(CLIENT, VIP, ACK).payload(&[1; 64]);
+    let later = |packet: &Packet, offset, more| {
+        let mut packet = packet.clone().fragment(offset, more);
+        packet.ip.identification ^= 1;
+        packet
+    };
     let _ = both("fragments")
-        .send(&syn().fragment(0, true), opens(0))
+        .send(&syn().fragment(0, true), opens(0).flows(1))
         .send(&syn(), to(0))
         .send(&whole.clone().fragment(0, true), to(0))
-        .send(&whole.clone().fragment(1, true), refused(Reason::Fragment))
-        .send(
-            &whole.clone().fragment(0x1fff, false),
-            refused(Reason::Fragment),
-        )
+        .send(&later(&whole, 1, true), refused(Reason::Fragment))
+        .send(&later(&whole, 0x1fff, false), refused(Reason::Fragment))
         .send(
             &udp(CLIENT, VIP).fragment(8, false),
             refused(Reason::Fragment),
