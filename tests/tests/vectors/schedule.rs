@@ -117,7 +117,7 @@ fn rr_and_wrr_skip_overloaded_servers() {
             }
             all(tables);
         })
-        .send(&tcp("192.0.2.2:1", VIP, SYN), refused(Reason::NoServer))
+        .send(&tcp("192.0.2.2:1", VIP, SYN), answered(Reason::NoServer))
         .change(none)
         .send(&tcp("192.0.2.2:2", VIP, SYN), opens(0));
 }
