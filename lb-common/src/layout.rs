@@ -634,8 +634,8 @@ pub struct Sizes {
 impl Sizes {
     /// What an agent uses that is told nothing else.
     pub const DEFAULT: Self = Self {
-        services: 16_000,
-        servers: 100_352,
+        services: 14_000,
+        servers: 100_000,
         flows: 1_000_000,
     };
 
