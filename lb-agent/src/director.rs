@@ -46,9 +46,9 @@ pub(crate) struct Director {
     store: Store,
     datapath: Box<dyn Datapath>,
     ways: Ways,
-    narrow: Narrow,
     /// The settings that the configuration gives a value.
     configured: BTreeMap<Setting, u32>,
+    narrow: Narrow,
     service_rates: BTreeMap<ServiceId, Estimator>,
     server_rates: BTreeMap<ServerId, Estimator>,
 }
@@ -90,8 +90,8 @@ impl Director {
             store,
             datapath,
             ways: Ways::default(),
-            narrow: Narrow::default(),
             configured,
+            narrow: Narrow::default(),
             service_rates: BTreeMap::new(),
             server_rates: BTreeMap::new(),
         };
@@ -412,10 +412,10 @@ impl Director {
             }),
             Reach::Here | Reach::Nowhere(_) => reach,
         };
-        self.write_reach(address, reach);
+        self.set_way(address, reach);
     }
 
-    fn write_reach(&mut self, address: IpAddr, reach: Reach) {
+    fn set_way(&mut self, address: IpAddr, reach: Reach) {
         for server in self.ways.set(address, reach) {
             self.write_outlet(server);
         }
@@ -441,7 +441,7 @@ impl Director {
     /// Gives the way to an address, if there is one, another MTU.
     fn set_mtu(&mut self, address: IpAddr, mtu: u32) {
         if let Some(hop) = self.ways.hop(address).cloned() {
-            self.write_reach(address, Reach::Hop(NextHop { mtu, ..hop }));
+            self.set_way(address, Reach::Hop(NextHop { mtu, ..hop }));
         }
     }
 

@@ -237,6 +237,7 @@ mod tests {
             state_dir: directory.join("state"),
             xdp_mode: XdpMode::Auto,
             flows: 1024,
+            settings: std::collections::BTreeMap::new(),
         };
         let error = run(&config, |_| anyhow::bail!("no such interface")).expect_err("none");
         assert_eq!(error.to_string(), "no such interface");

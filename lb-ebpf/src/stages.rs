@@ -15,10 +15,10 @@ use crate::frame::Xdp;
 use crate::maps;
 use crate::tables::Maps;
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
-use lb_common::datapath::stages::Places;
 use lb_common::datapath::{Ending, Packet, Stages, Tables as _, stages};
 use lb_common::flow::{About, Key, Tuple, Word};
 use lb_common::reason::Reason;
+use lb_common::sched::{Choice, Part};
 use lb_common::wire::Frame;
 
 /// A number that may be none, as one more; 0 for none.
@@ -59,6 +59,7 @@ macro_rules! global {
             let Some($tables) = Maps::open(&context) else {
                 return $missing;
             };
+            #[allow(unused, reason = "not every stage looks at the packet in hand")]
             let $packet = $tables.packet();
             #[allow(unused, reason = "not every stage changes the frame")]
             let mut $frame = Xdp(&context);
@@ -81,7 +82,13 @@ global! {
         }
     };
     stage_choose(record: u32), INCONSISTENT => |tables, frame, packet| {
-        word_or_reason(stages::choose(&tables, packet, record))
+        match stages::choose(&tables, packet, record) {
+            Ok(choice) => choice.bits().into(),
+            Err(reason) => reason as u64,
+        }
+    };
+    stage_settle(record: u32, choice: u32), INCONSISTENT => |tables, frame, packet| {
+        word_or_reason(stages::settle(&tables, packet, record, Choice::from_bits(choice)))
     };
     stage_enter_connection(word: u64), 0 => |tables, frame, packet| {
         u64::from(stages::enter_connection(&tables, packet, Word::from_bits(word)))
@@ -121,7 +128,26 @@ global! {
         }
     };
     stage_schedule(record: u32), 0 => |tables, frame, packet| {
-        some(stages::schedule(&tables, packet, record))
+        stages::schedule(&tables, packet, record).bits().into()
+    };
+    stage_is_overloaded(server: u32), 0 => |tables, frame, packet| {
+        u64::from(stages::is_overloaded(&tables, server))
+    };
+    stage_recall(record: u32, fresh: u32), 0 => |tables, frame, packet| {
+        stages::recall(&tables, packet, record, Choice::from_bits(fresh)).bits().into()
+    };
+    stage_prune(record: u32, choice: u32), 0 => |tables, frame, packet| {
+        stages::prune(&tables, packet, record, Choice::from_bits(choice)).bits().into()
+    };
+    stage_remembered(record: u32, chosen: u64, destination: u32), 0 => |tables, frame, packet| {
+        let part = if destination == 0 { Part::Member } else { Part::Destination };
+        match stages::remembered(&tables, packet, record, Word::from_bits(chosen), part) {
+            Some((tuple, word)) => {
+                tables.lend_tuple(&tuple);
+                word.bits()
+            }
+            None => 0,
+        }
     };
     stage_stateless(record: u32, digest: u64, place: u64), 0 => |tables, frame, packet| {
         some(stages::schedule_stateless(&tables, record, &Key::from_bits([digest, place])))
@@ -153,9 +179,9 @@ global! {
     };
     stage_quote(), 0 => |tables, frame, packet| {
         match stages::quote(&mut frame, packet) {
-            Some((quoted, places)) => {
+            Some((quoted, _)) => {
                 tables.lend_tuple(&quoted);
-                places.bits()
+                1
             }
             None => 0,
         }
@@ -163,14 +189,19 @@ global! {
     stage_find_quoted(), INCONSISTENT => |tables, frame, packet| {
         word_or_reason(stages::find_quoted(&mut frame, &tables, packet, tables.lent()))
     };
-    stage_forward_related(word: u64), GONE => |tables, frame, packet| {
+    stage_related_to_client(word: u64), GONE => |tables, frame, packet| {
         let (flow, word) = (tables.lent(), Word::from_bits(word));
-        Ending::of(stages::forward_related(&mut frame, &tables, packet, flow, word)).bits()
+        Ending::of(stages::related_to_client(&mut frame, &tables, packet, flow, word)).bits()
     };
-    stage_translate_quote(places: u64, word: u64), 1 + INCONSISTENT => |tables, frame, packet| {
-        let (places, word) = (Places::from_bits(places), Word::from_bits(word));
-        let quoted = tables.lent();
-        match stages::translate_quote(&mut frame, &tables, packet, quoted, places, word) {
+    stage_translate_quote(word: u64), 1 + INCONSISTENT => |tables, frame, packet| {
+        match stages::translate_quote(&mut frame, &tables, packet, Word::from_bits(word)) {
+            Ok(()) => 0,
+            Err(reason) => 1 + reason as u64,
+        }
+    };
+    stage_encapsulate(inner: u64, server: u32, flags: u32, mtu: u32), 1 + INCONSISTENT => |tables, frame, packet| {
+        let inner = stages::Inner::from_bits(inner);
+        match stages::encapsulate(&mut frame, &tables, inner, server, flags, mtu as u16) {
             Ok(()) => 0,
             Err(reason) => 1 + reason as u64,
         }
@@ -233,8 +264,17 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
-    fn choose(&self, _: &Packet, record: u32) -> Result<Word, Reason> {
-        as_word(stage_choose(self.context(), record))
+    fn choose(&self, _: &Packet, record: u32) -> Result<Choice, Reason> {
+        let choice = stage_choose(self.context(), record) as u32;
+        if choice & Choice::VALID == 0 {
+            return Err(Reason::from_number(choice));
+        }
+        Ok(Choice::from_bits(choice))
+    }
+
+    #[inline(always)]
+    fn settle(&self, _: &Packet, record: u32, choice: Choice) -> Result<Word, Reason> {
+        as_word(stage_settle(self.context(), record, choice.bits()))
     }
 
     #[inline(always)]
@@ -276,8 +316,37 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
-    fn schedule(&self, _: &Packet, record: u32) -> Option<u32> {
-        number(stage_schedule(self.context(), record))
+    fn schedule(&self, _: &Packet, record: u32) -> Choice {
+        Choice::from_bits(stage_schedule(self.context(), record) as u32)
+    }
+
+    #[inline(always)]
+    fn is_overloaded(&self, server: u32) -> bool {
+        stage_is_overloaded(self.context(), server) != 0
+    }
+
+    #[inline(always)]
+    fn recall(&self, _: &Packet, record: u32, fresh: Choice) -> Choice {
+        Choice::from_bits(stage_recall(self.context(), record, fresh.bits()) as u32)
+    }
+
+    #[inline(always)]
+    fn prune(&self, _: &Packet, record: u32, choice: Choice) -> Choice {
+        Choice::from_bits(stage_prune(self.context(), record, choice.bits()) as u32)
+    }
+
+    #[inline(always)]
+    fn remember_choice(&self, _: &Packet, record: u32, chosen: Word) {
+        let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
+        let word = stage_remembered(self.context(), record, chosen.bits(), 0);
+        if word != 0 && stage_enter(self.context(), word, service, 0) == 0 {
+            return;
+        }
+        let word = stage_remembered(self.context(), record, chosen.bits(), 1);
+        if word != 0 {
+            let back = self.now().bits();
+            stage_enter(self.context(), word, service, back);
+        }
     }
 
     #[inline(always)]
@@ -302,34 +371,49 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
+    fn encapsulate<F: Frame>(
+        &self,
+        _: &mut F,
+        inner: stages::Inner,
+        server: u32,
+        flags: u32,
+        mtu: u16,
+    ) -> u32 {
+        stage_encapsulate(self.context(), inner.bits(), server, flags, mtu.into()) as u32
+    }
+
+    #[inline(always)]
     fn reply<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
         Ending::from_bits(stage_reply(self.context()))
     }
 
     #[inline(always)]
-    fn fragment<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
-        let word = stage_find_fragment(self.context());
-        if word < u64::from(Reason::COUNT) {
-            return Ending::refusal(word as u32);
-        }
-        Ending::from_bits(stage_forward_related(self.context(), word))
+    fn find_fragment<F: Frame>(&self, _: &mut F, _: &Packet) -> Result<Word, Reason> {
+        as_word(stage_find_fragment(self.context()))
     }
 
     #[inline(always)]
-    fn error<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
-        let places = stage_quote(self.context());
-        if places == 0 {
-            return Ending::refusal(Reason::NoQuotedFlow as u32);
+    fn find_quoted<F: Frame>(&self, _: &mut F, _: &Packet) -> Result<Word, Reason> {
+        if stage_quote(self.context()) == 0 {
+            return Err(Reason::NoQuotedFlow);
         }
-        let word = stage_find_quoted(self.context());
-        if word < u64::from(Reason::COUNT) {
-            return Ending::refusal(word as u32);
-        }
-        let ending = Ending::from_bits(stage_forward_related(self.context(), word));
-        if ending.kind() == Ending::REFUSAL {
-            return ending;
-        }
-        match stage_translate_quote(self.context(), places, word).checked_sub(1) {
+        as_word(stage_find_quoted(self.context()))
+    }
+
+    #[inline(always)]
+    fn related_to_client<F: Frame>(&self, _: &mut F, _: &Packet, word: Word) -> Ending {
+        Ending::from_bits(stage_related_to_client(self.context(), word.bits()))
+    }
+
+    #[inline(always)]
+    fn translate_quote<F: Frame>(
+        &self,
+        _: &mut F,
+        _: &Packet,
+        word: Word,
+        ending: Ending,
+    ) -> Ending {
+        match stage_translate_quote(self.context(), word.bits()).checked_sub(1) {
             None => ending,
             Some(reason) => Ending::refusal(reason as u32),
         }

@@ -122,7 +122,7 @@ impl Kernel {
             _programs: programs,
             maps: maps?,
             tick_shift,
-            output: vec![0; 4096],
+            output: vec![0; 1 << 16],
         };
         kernel.write(memory);
         Ok(kernel)

@@ -214,6 +214,7 @@ mod tests {
                 ..server_options(1)
             },
             standing: Standing::Retired { service: None },
+            last_weight: 1,
         }
     }
 

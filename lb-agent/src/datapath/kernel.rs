@@ -5,8 +5,9 @@ use super::flows::{self, Seconds, Sweep, Walk};
 use super::load::Loaded;
 use super::maps::Maps;
 use super::pin::PinDir;
-use super::pool::{Block, Pool};
+use super::pool::Block;
 use super::punts::Punts;
+use super::schedule::{self, Pools, Which};
 use super::servers::{Entry, Servers};
 use super::{describe, directory, grace, rules};
 use crate::model::{
@@ -21,12 +22,12 @@ use lb_common::layout::{
     Traffic, WAYS, features, reason_index, server_flags, service_flags, traffic_index,
 };
 use lb_common::reason::Reason;
-use lb_common::sched::{Kind, Turn, Weights, first_turn, turn_after_changes, turn_of_scheduler};
+use lb_common::sched::{Kind, Turn, Weights, threshold};
 use lb_common::service::Key;
 use lb_common::state::{Class, tcp};
 use lb_common::time::Tick;
 use lb_common::wire::MacAddr;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem::{offset_of, size_of};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -45,8 +46,7 @@ pub(crate) struct Kernel {
     /// Servers as the maps have them.
     servers: Servers,
     rules: rules::Writer,
-    records: Pool,
-    members: Pool,
+    pools: Pools,
     sweep: Sweep,
     timeouts: Seconds,
     /// The timeouts of persistent services in seconds.
@@ -60,12 +60,13 @@ pub(crate) struct Kernel {
 struct Published {
     key: Key,
     kind: Kind,
-    /// What its record says besides list and turn.
-    description: Service,
     record: Block,
     block: Block,
+    /// Its lookup table, if its scheduler has one.
+    table: Option<Block>,
     members: Vec<Member>,
-    generation: u32,
+    /// The record.
+    service: Service,
 }
 
 /// A deleted service as the maps have it: its flows' packets are dropped, not passed.
@@ -106,24 +107,28 @@ impl Kernel {
                 Published {
                     key,
                     kind,
-                    description: described(service),
                     record: Block::new(record, 1),
                     block: Block::new(service.first, service.len),
+                    table: schedule::table_of(kind, &service),
                     members,
-                    generation: service.generation,
+                    service,
                 },
             );
         }
         let taken = published.values().map(|p: &Published| p.record);
         let taken = taken.chain(deleted.values().map(|deleted: &Deleted| deleted.record));
-        let records = Pool::new(sizes.records(), taken);
-        let members = Pool::new(sizes.members(), published.values().map(|p| p.block));
+        let pools = Pools::new(
+            sizes,
+            taken,
+            published.values().map(|p| p.block),
+            published.values().filter_map(|p| p.table),
+        );
         let sweep = Sweep::new(sizes.servers);
         let now = loaded.clock.tick(loaded.moment()?.jiffies);
         let timeouts = [0; Class::COUNT as usize];
         let rules = rules::Writer::read(maps);
         let mut servers = Servers::default();
-        let live = published.values().map(|p| p.description.address);
+        let live = published.values().map(|p: &Published| p.service.address);
         for address in live.chain(deleted.values().map(|d| d.description.address)) {
             servers.hints.add(maps, Hint::Virtual, address);
         }
@@ -135,8 +140,7 @@ impl Kernel {
             deleted,
             servers,
             rules,
-            records,
-            members,
+            pools,
             sweep,
             timeouts,
             persistence: BTreeMap::new(),
@@ -157,17 +161,11 @@ impl Kernel {
     }
 
     /// Plans what to publish for a service: its list and record in places that no program reads.
-    fn draft(
-        &mut self,
-        model: &Model,
-        id: ServiceId,
-        touched: bool,
-    ) -> anyhow::Result<Option<Published>> {
+    fn draft(&mut self, model: &Model, id: ServiceId) -> anyhow::Result<Option<Published>> {
         let service = model
             .service(id)
             .context("a changed service that the model does not have")?;
         let key = describe::key(&service.address);
-        let description = describe::service(service, model.servers_of(id), self.loaded.clock);
         match service.options.persistent {
             Some(seconds) => self.persistence.insert(id.0, seconds),
             None => self.persistence.remove(&id.0),
@@ -186,22 +184,30 @@ impl Kernel {
             })
             .collect();
         let old = self.published.get(&id.0).filter(|old| old.key == key);
+        let before = old.map(|old| schedule::Before {
+            kind: old.kind,
+            turn: self.turn(id.0, old),
+            members: &old.members,
+            memory: old.service.table,
+        });
+        let weights = Weights::of(members.iter().map(|member| member.weight));
+        let plan = schedule::plan(kind, &members, before, model.steps_of(id));
+        let len = members.len() as u32;
+        let mut service_record = Service {
+            len,
+            scheduler: kind as u32,
+            weight_max: weights.max,
+            weight_step: weights.step,
+            table: plan.memory,
+            ..describe::service(service, model.servers_of(id), self.loaded.clock)
+        };
         if let Some(old) = old
-            && old.kind == kind
-            && old.description == description
+            && model.steps_of(id).is_empty()
             && old.members == members
-            && !touched
+            && schedule::is_same(&old.service, &service_record)
         {
             return Ok(None);
         }
-        let weights = Weights::of(members.iter().map(|member| member.weight));
-        let turn = match old {
-            Some(old) if old.kind == kind => {
-                turn_after_changes(kind, self.turn(id.0, old), &old.members, &members)
-            }
-            Some(_) => turn_of_scheduler(kind, weights),
-            None => first_turn(kind, members.iter().rev().map(|member| member.weight)),
-        };
         if old.is_none() {
             // The id may have been another service's.
             let untracked = offset_of!(ServiceState, untracked);
@@ -211,45 +217,82 @@ impl Kernel {
                 .store(0, Ordering::Relaxed);
         }
         let generation = self.generation(id.0).wrapping_add(1);
-        let len = members.len() as u32;
-        let block = take(&mut self.members, &mut self.records, len, true).with_context(|| {
-            format!("{}: no room for its list of {len} servers", service.address)
-        })?;
-        let Some(record) = take(&mut self.members, &mut self.records, 1, false) else {
-            self.members.give(block);
-            anyhow::bail!("{}: no room for another service", service.address);
+        let table = schedule::table(service, kind, model.servers_of(id))?;
+
+        let mut taken = Vec::new();
+        let mut take = |which, len: u32, what: &dyn Fn() -> String| {
+            let block = self.pools.take(which, len).with_context(what)?;
+            taken.push((which, block));
+            anyhow::Ok(block)
+        };
+        let address = &service.address;
+        let blocks = take(Which::Members, len, &|| {
+            format!("{address}: no room for its list of {len} servers")
+        })
+        .and_then(|block| {
+            let table = table.as_ref().map(|table| {
+                take(Which::Tables, schedule::words(table), &|| {
+                    format!("{address}: no room for another lookup table")
+                })
+            });
+            let record = take(Which::Records, 1, &|| {
+                format!("{address}: no room for another service")
+            })?;
+            Ok((block, table.transpose()?, record))
+        });
+        let (block, table_block, record) = match blocks {
+            Ok(blocks) => blocks,
+            Err(error) => {
+                taken
+                    .into_iter()
+                    .for_each(|(which, block)| self.pools.give(which, block));
+                return Err(error);
+            }
         };
         let maps = &self.loaded.maps;
         for (index, member) in (block.first..).zip(&members) {
             maps.members.store(index, *member);
         }
-        maps.services.store(
-            record.first,
-            Service {
-                turn: Turn {
-                    generation: generation as u16,
-                    ..turn
-                }
-                .bits(),
-                id: id.0,
-                first: block.first,
-                len,
-                scheduler: kind as u32,
-                weight_max: weights.max,
-                weight_step: weights.step,
-                generation,
-                ..description
-            },
-        );
+        if let (Some(block), Some(table)) = (table_block, table) {
+            schedule::store(&maps.tables, block, &table);
+            service_record.table = schedule::first_slot(block);
+            service_record.table_len = table.len() as u32;
+        }
+        service_record.first = block.first;
+        service_record.generation = generation;
+        service_record.turn = Turn {
+            generation: generation as u16,
+            ..plan.turn
+        }
+        .bits();
+        maps.services.store(record.first, service_record);
         Ok(Some(Published {
             key,
             kind,
-            description,
             record,
             block,
+            table: table_block,
             members,
-            generation,
+            service: service_record,
         }))
+    }
+
+    /// Takes the places of a service out of use.
+    fn retire(&mut self, old: &Published) {
+        self.pools.retire(Which::Records, old.record);
+        self.pools.retire(Which::Members, old.block);
+        if let Some(table) = old.table {
+            self.pools.retire(Which::Tables, table);
+        }
+    }
+
+    /// Gives back the places of a service that no program saw.
+    fn give(&mut self, draft: &Published) {
+        self.pools.give(Which::Records, draft.record);
+        self.pools.give(Which::Members, draft.block);
+        if let Some(table) = draft.table {
+            self.pools.give(Which::Tables, table);
+        }
     }
 
     /// The turn that a published service stands at.
@@ -260,8 +303,8 @@ impl Kernel {
             .word64(id, offset_of!(ServiceState, turn))
             .load(Ordering::Relaxed);
         match Turn::from_bits(bits) {
-            turn if turn.generation == old.generation as u16 => turn,
-            _ => Turn::from_bits(self.maps().services.load(old.record.first).turn),
+            turn if turn.generation == old.service.generation as u16 => turn,
+            _ => Turn::from_bits(old.service.turn),
         }
     }
 
@@ -269,7 +312,8 @@ impl Kernel {
     fn generation(&self, id: u32) -> u32 {
         let bits = self.maps().service_states.load(id).turn;
         let state = u32::from(Turn::from_bits(bits).generation);
-        self.published.get(&id).map_or(state, |old| old.generation)
+        let published = self.published.get(&id);
+        published.map_or(state, |old| old.service.generation)
     }
 
     /// Notes a server before its entry is written: what packets need to find it is there first.
@@ -335,8 +379,8 @@ impl Kernel {
             offset_of!(Server, tunnel_port),
             describe::tunnel_port(&server.options),
         );
-        set(offset_of!(Server, upper), upper);
-        set(offset_of!(Server, lower), lower);
+        set(offset_of!(Server, weight), server.options.weight);
+        self.write_thresholds(id, (now.upper, now.lower), (upper, lower));
         let method = self.servers.method(id.0);
         servers
             .word32(id.0, offset_of!(Server, flags))
@@ -389,7 +433,7 @@ impl Kernel {
         };
         let drafts = drafts.iter().map(|(_, draft)| draft);
         let live = self.published.values().chain(drafts);
-        let live = live.map(|p| of(&p.key, &p.description) | helpers(&p.description));
+        let live = live.map(|p| of(&p.key, &p.service) | helpers(&p.service));
         let deleted = self.deleted.iter().map(|(key, d)| of(key, &d.description));
         let all = live.chain(deleted).fold(0, |all, bits| all | bits);
         all | self.servers.features()
@@ -424,13 +468,15 @@ impl Kernel {
         let mut drafted = Vec::new();
         for id in gone {
             let Published {
-                key, description, ..
+                key,
+                service: description,
+                ..
             } = self.published[id];
             let again = drafts.iter().any(|(_, draft)| draft.key == key);
             if again || !self.servers.has_of(&key) {
                 continue;
             }
-            let Some(record) = take(&mut self.members, &mut self.records, 1, false) else {
+            let Some(record) = self.pools.take(Which::Records, 1) else {
                 continue;
             };
             let description = describe::deleted(description);
@@ -458,7 +504,7 @@ impl Kernel {
         let room = self.loaded.sizes.services as usize;
         let room = room.saturating_sub(model.services().count());
         for (_, ghost) in ghosts.drain(room.min(ghosts.len())..) {
-            self.records.give(ghost.record);
+            self.pools.give(Which::Records, ghost.record);
         }
         let kept: HashSet<Key> = ghosts.iter().map(|(key, _)| *key).collect();
         let older = self
@@ -478,7 +524,7 @@ impl Kernel {
         let ghostly = ghosts.iter().map(|(key, ghost)| (*key, ghost.record.first));
         let written: Vec<(Key, u32)> = records.chain(ghostly).collect();
 
-        let described = drafts.iter().map(|(_, draft)| &draft.description);
+        let described = drafts.iter().map(|(_, draft)| &draft.service);
         let described = described.chain(ghosts.iter().map(|(_, ghost)| &ghost.description));
         let addresses: Vec<Addr> = described.map(|description| description.address).collect();
         let maps = &self.loaded.maps;
@@ -514,6 +560,7 @@ impl Kernel {
         for (offset, value) in [
             (offset_of!(Server, service), before.service),
             (offset_of!(Server, tunnel_port), before.tunnel_port),
+            (offset_of!(Server, weight), before.weight),
             (offset_of!(Server, upper), before.upper),
             (offset_of!(Server, lower), before.lower),
             (offset_of!(Server, flags), before.flags),
@@ -549,7 +596,7 @@ impl Kernel {
     /// Forgets a deleted service.
     fn forget_deleted(&mut self, key: &Key) {
         if let Some(deleted) = self.deleted.remove(key) {
-            self.records.retire(deleted.record);
+            self.pools.retire(Which::Records, deleted.record);
             let address = deleted.description.address;
             let maps = &self.loaded.maps;
             self.servers.hints.remove(maps, Hint::Virtual, address);
@@ -558,11 +605,27 @@ impl Kernel {
 
     /// Tells whether every address may be virtual, as of mark services nobody knows.
     fn hint_marks(&mut self, drafts: &[(u32, Published)]) {
-        let drafts = drafts.iter().map(|(_, draft)| &draft.description);
-        let live = self.published.values().map(|p| &p.description);
+        let drafts = drafts.iter().map(|(_, draft)| &draft.service);
+        let live = self.published.values().map(|p| &p.service);
         let deleted = self.deleted.values().map(|d| &d.description);
         let any = live.chain(deleted).chain(drafts).any(|s| s.mark != 0);
         self.servers.hints.set_any_virtual(&self.loaded.maps, any);
+    }
+
+    /// Gives a server thresholds in the place of those that it had.
+    fn write_thresholds(&self, id: ServerId, old: (u32, u32), new: (u32, u32)) {
+        let maps = self.maps();
+        let state = maps.server_states.load(id.0);
+        let connections = state.active.wrapping_add(state.inactive);
+        // With the old ones first: the program looks only when a connection begins.
+        let overloaded = threshold::after(state.overloaded != 0, connections, old);
+        let overloaded = threshold::after(overloaded, connections, new);
+        let word = |offset| maps.servers.word32(id.0, offset);
+        word(offset_of!(Server, upper)).store(new.0, Ordering::Relaxed);
+        word(offset_of!(Server, lower)).store(new.1, Ordering::Relaxed);
+        maps.server_states
+            .word32(id.0, offset_of!(ServerState, overloaded))
+            .store(overloaded.into(), Ordering::Relaxed);
     }
 
     /// Empties every table.
@@ -571,15 +634,13 @@ impl Kernel {
         let keys: Vec<Key> = live.chain(self.deleted.keys().copied()).collect();
         self.directory.write(&self.loaded.maps, &keys, &[])?;
         for deleted in std::mem::take(&mut self.deleted).into_values() {
-            self.records.retire(deleted.record);
+            self.pools.retire(Which::Records, deleted.record);
         }
-        for (_, old) in std::mem::take(&mut self.published) {
-            self.records.retire(old.record);
-            self.members.retire(old.block);
+        for old in std::mem::take(&mut self.published).into_values() {
+            self.retire(&old);
         }
         grace::wait()?;
-        self.records.reclaim();
-        self.members.reclaim();
+        self.pools.reclaim();
         let maps = self.maps();
         flows::clear(&maps.flows);
         for id in 0..maps.service_states.len() {
@@ -630,46 +691,6 @@ impl Kernel {
     }
 }
 
-/// A block of members, or else a record; after a grace period if that is what it takes.
-fn take(members: &mut Pool, records: &mut Pool, len: u32, of_members: bool) -> Option<Block> {
-    let one = |members: &mut Pool, records: &mut Pool| {
-        if of_members {
-            members.take(len)
-        } else {
-            records.take(len)
-        }
-    };
-    if let found @ Some(_) = one(members, records) {
-        return found;
-    }
-    if !members.has_retired() && !records.has_retired() {
-        return None;
-    }
-    if let Err(error) = grace::wait() {
-        tracing::error!("{error:#}");
-        return None;
-    }
-    members.reclaim();
-    records.reclaim();
-    one(members, records)
-}
-
-/// What a record says besides list and turn.
-fn described(record: Service) -> Service {
-    Service {
-        turn: 0,
-        first: 0,
-        len: 0,
-        scheduler: 0,
-        weight_max: 0,
-        weight_step: 0,
-        generation: 0,
-        table: 0,
-        table_len: 0,
-        ..record
-    }
-}
-
 impl Datapath for Kernel {
     fn limits(&self) -> Limits {
         let sizes = self.loaded.sizes;
@@ -707,19 +728,18 @@ impl Datapath for Kernel {
 
     fn write(&mut self, model: &Model, changes: &[Change]) -> anyhow::Result<()> {
         let everything = changes.contains(&Change::Everything);
-        let mut services = BTreeMap::new();
+        let mut services = BTreeSet::new();
         let mut servers = Vec::new();
         if everything {
-            services.extend(model.services().map(|service| (service.id, false)));
+            services.extend(model.services().map(|service| service.id));
             servers.extend(model.servers().map(|server| server.id));
         }
         for change in changes {
             match *change {
-                Change::ServiceAdded(id) | Change::ServersChanged(id) => {
-                    services.insert(id, true);
-                }
-                Change::ServiceChanged(id) => {
-                    services.entry(id).or_insert(false);
+                Change::ServiceAdded(id)
+                | Change::ServersChanged(id)
+                | Change::ServiceChanged(id) => {
+                    services.insert(id);
                 }
                 Change::ServerAdded(id)
                 | Change::ServerAdopted(id)
@@ -758,11 +778,8 @@ impl Datapath for Kernel {
 
         // Nothing of this is seen by a program yet.
         let mut drafts = Vec::new();
-        let drafted = services.iter().try_for_each(|(id, touched)| {
-            drafts.extend(
-                self.draft(model, *id, *touched && !everything)?
-                    .map(|draft| (id.0, draft)),
-            );
+        let drafted = services.iter().try_for_each(|id| {
+            drafts.extend(self.draft(model, *id)?.map(|draft| (id.0, draft)));
             anyhow::Ok(())
         });
         let live = |id: &&ServerId| {
@@ -789,11 +806,10 @@ impl Datapath for Kernel {
             Ok(evicted) => evicted,
             Err(error) => {
                 for (_, draft) in drafts {
-                    self.members.give(draft.block);
-                    self.records.give(draft.record);
+                    self.give(&draft);
                 }
                 for (_, ghost) in ghosts {
-                    self.records.give(ghost.record);
+                    self.pools.give(Which::Records, ghost.record);
                 }
                 for (id, known, entry) in before {
                     self.restore_server(id, known, &entry);
@@ -818,9 +834,8 @@ impl Datapath for Kernel {
             .filter_map(|id| self.published.remove(id))
             .collect::<Vec<_>>()
         {
-            self.records.retire(old.record);
-            self.members.retire(old.block);
-            let address = old.description.address;
+            self.retire(&old);
+            let address = old.service.address;
             let maps = &self.loaded.maps;
             self.servers.hints.remove(maps, Hint::Virtual, address);
         }

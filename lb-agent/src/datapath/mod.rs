@@ -17,6 +17,7 @@
 //! | `servers`, `hints` | what follows from all servers together |
 //! | `rules` | the mark rules |
 //! | `directory` | which record a service's packets find |
+//! | `schedule` | what schedulers need in the maps |
 //! | `pool`, `grace` | places in arrays, used again after a grace period |
 //! | `flows` | the flow table: listing, expiry, counts |
 //! | `table` | the flow table: lookups and insertions |
@@ -39,6 +40,7 @@ mod pin;
 mod pool;
 mod punts;
 mod rules;
+mod schedule;
 mod servers;
 mod table;
 

@@ -1,7 +1,7 @@
 //! Carrying an edit out.
 
 use super::supported::supported;
-use super::{Change, Model, Server, ServerId, Service, ServiceId, Standing};
+use super::{Change, Model, Server, ServerId, Service, ServiceId, Standing, Step};
 use lb_common::api::{
     Edit, MarkRule, NoServer, Refusal, ServerAddress, ServerOptions, ServiceAddress,
     ServiceOptions, Setting, Timeouts,
@@ -99,6 +99,10 @@ impl Model {
             added: self.place(),
         };
         self.set_service(id, Some(service));
+        // What another service went through that had the id in this batch, counts no more.
+        let scheduler = options.scheduler.clone();
+        self.steps
+            .insert(id, vec![Step::Begin, Step::Schedule(scheduler)]);
         vec![Change::ServiceAdded(id)]
     }
 
@@ -109,6 +113,7 @@ impl Model {
         let id = service.id;
         service.options = options.clone();
         self.set_service(id, Some(service));
+        self.step(id, Step::Schedule(options.scheduler.clone()));
         vec![Change::ServiceChanged(id)]
     }
 
@@ -182,9 +187,11 @@ impl Model {
             service: *service,
             address: *address,
             options: options.clone(),
+            last_weight: options.weight,
             standing,
         };
         self.set_server(id, Some(server));
+        self.step(service_id, Step::Add(id, options.weight));
         changes
     }
 
@@ -200,7 +207,11 @@ impl Model {
         let mut server = server.clone();
         let id = server.id;
         server.options = options.clone();
+        if options.weight != 0 {
+            server.last_weight = options.weight;
+        }
         self.set_server(id, Some(server));
+        self.step(service, Step::Weigh(id, options.weight));
         vec![Change::ServerChanged(id), Change::ServersChanged(service)]
     }
 
@@ -214,6 +225,7 @@ impl Model {
             service: Some(service),
         };
         self.set_server(id, Some(server));
+        self.step(service, Step::Remove(id));
         vec![Change::ServerRetired(id), Change::ServersChanged(service)]
     }
 

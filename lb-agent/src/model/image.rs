@@ -89,7 +89,9 @@ impl Model {
         Ok(())
     }
 
-    fn restore_server(&mut self, server: Server) -> Result<(), String> {
+    fn restore_server(&mut self, mut server: Server) -> Result<(), String> {
+        // Older agents did not keep it.
+        server.last_weight = server.last_weight.max(server.options.weight);
         let named = format!("server {} of service {}", server.address, server.service);
         if self.server(server.id).is_some() {
             return Err(format!("server id {} is there twice", server.id.0));

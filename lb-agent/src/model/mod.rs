@@ -73,6 +73,9 @@ pub(crate) struct Server {
     pub(crate) address: ServerAddress,
     /// How it is used.
     pub(crate) options: ServerOptions,
+    /// Its weight before it was quiesced, if it is; mh goes by that.
+    #[serde(default)]
+    pub(crate) last_weight: u32,
     /// Whether it may get new connections.
     pub(crate) standing: Standing,
 }
@@ -119,6 +122,23 @@ pub(crate) struct Model {
     limits: Limits,
     index: Index,
     undo: Vec<Undo>,
+    /// What schedulers have to go through for the edits since the last commit, in order.
+    steps: HashMap<ServiceId, Vec<Step>>,
+}
+
+/// What an edit means to a service's scheduler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The service is new.
+    Begin,
+    /// It has this scheduler; perhaps it had it before.
+    Schedule(String),
+    /// A server came to the front of the list.
+    Add(ServerId, u32),
+    /// A server has this weight; perhaps it had it before.
+    Weigh(ServerId, u32),
+    /// A server is gone.
+    Remove(ServerId),
 }
 
 /// What can be derived from the tables, kept beside them for speed.
@@ -162,6 +182,7 @@ impl Model {
             limits,
             index: Index::default(),
             undo: Vec::new(),
+            steps: HashMap::new(),
         }
     }
 
@@ -210,6 +231,11 @@ impl Model {
     /// The server of that number, live or retired.
     pub(crate) fn server(&self, id: ServerId) -> Option<&Server> {
         self.servers.get(&id)
+    }
+
+    /// What a service's scheduler has to go through for the edits since the last commit.
+    pub(crate) fn steps_of(&self, service: ServiceId) -> &[Step] {
+        self.steps.get(&service).map_or(&[], Vec::as_slice)
     }
 
     /// The session timeouts, in seconds.
@@ -277,6 +303,7 @@ impl Model {
     /// Makes everything applied so far final.
     pub(crate) fn commit(&mut self) {
         self.undo.clear();
+        self.steps.clear();
     }
 
     /// Takes back everything applied since the last commit.
@@ -292,6 +319,11 @@ impl Model {
             }
         }
         self.undo.clear();
+        self.steps.clear();
+    }
+
+    fn step(&mut self, service: ServiceId, step: Step) {
+        self.steps.entry(service).or_default().push(step);
     }
 
     fn set_service(&mut self, id: ServiceId, service: Option<Service>) {

@@ -62,11 +62,8 @@ pub(crate) fn service_supported(
         return without("persistence engines are", "leave out --pe");
     }
     if Kind::from_name(scheduler).is_none() {
-        let choices: Vec<String> = Kind::ALL
-            .iter()
-            .map(|kind| format!("-s {}", kind.name()))
-            .collect();
-        let cure = format!("choose {}", choices.join(" or "));
+        let choices: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        let cure = format!("choose one of {}", choices.join(" "));
         return without(&format!("scheduler {scheduler} is"), &cure);
     }
     Ok(())

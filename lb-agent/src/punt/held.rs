@@ -161,9 +161,12 @@ mod tests {
         held.keep(packet(7), frame(1, 10), now);
         held.keep(packet(8), frame(2, 10), now);
         held.keep(packet(7), frame(3, 10), now);
-        assert_eq!(numbers(&held.due(now, |_| false)), []);
+        assert_eq!(numbers(&held.due(now, |_| false)), Vec::<u8>::new());
         assert_eq!(numbers(&held.due(now, |of| of.ports == 7)), [1, 3]);
-        assert_eq!(numbers(&held.due(now, |of| of.ports == 7)), []);
+        assert_eq!(
+            numbers(&held.due(now, |of| of.ports == 7)),
+            Vec::<u8>::new()
+        );
         assert_eq!(numbers(&held.due(now, |_| true)), [2]);
         assert_eq!(held.ask_again(now), None);
         assert_eq!((held.bytes, held.lost()), (0, 0));
@@ -175,7 +178,7 @@ mod tests {
         let after = |ms| start + Duration::from_millis(ms);
         held.keep(packet(7), frame(1, 10), start);
         held.keep(packet(8), frame(2, 10), after(500));
-        assert_eq!(numbers(&held.due(after(999), |_| false)), []);
+        assert_eq!(numbers(&held.due(after(999), |_| false)), Vec::<u8>::new());
         assert_eq!(numbers(&held.due(after(1000), |_| false)), [1]);
         assert_eq!(numbers(&held.due(after(1500), |_| false)), [2]);
     }
@@ -189,7 +192,7 @@ mod tests {
         held.keep(packet(6), frame(6, 85), now);
         assert_eq!(held.lost(), 4);
         held.keep(packet(7), frame(7, 101), now);
-        assert_eq!(numbers(&held.due(now, |_| true)), []);
+        assert_eq!(numbers(&held.due(now, |_| true)), Vec::<u8>::new());
         assert_eq!((held.bytes, held.lost()), (0, 7));
     }
 

@@ -36,6 +36,7 @@ use crate::layout::{
     features, punt, server_flags, settings,
 };
 use crate::reason::Reason;
+use crate::sched::Choice;
 use crate::state::Class;
 use crate::time::Tick;
 use crate::wire::{Frame, MacAddr};
@@ -122,6 +123,8 @@ pub trait Tables: Flows {
     fn server_service(&self, server: u32) -> Option<u32>;
     /// The ends of the tunnel to a server.
     fn tunnel(&self, server: u32) -> Option<Tunnel>;
+    /// A server's weight.
+    fn server_weight(&self, server: u32) -> Option<u32>;
     /// A server's upper and lower connection threshold, 0 for none.
     fn thresholds(&self, server: u32) -> Option<(u32, u32)>;
     /// What is counted of a server.
@@ -152,6 +155,11 @@ pub trait Tables: Flows {
     /// Remembers a way back in an empty place; false when the place is taken.
     fn set_back_way(&self, index: u32, way: BackWay) -> bool;
 
+    /// Remembers what of [`Reason::TooBig`] the sender is to be told: how many bytes, from the
+    /// network header on, a packet may have.
+    fn set_mtu(&self, bytes: u16);
+    /// What was remembered last, of the packet in hand.
+    fn mtu(&self) -> u16;
     /// Whether another answer may be given now; counts it if so.
     fn may_answer(&self, now: Tick) -> bool;
     /// Hands the packet to the agent; false when it has no room.
@@ -254,7 +262,21 @@ fn request<F: Frame, T: Stages>(
 /// program 512 bytes of stack together.
 #[inline(always)]
 fn open<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Reason> {
-    let chosen = tables.choose(packet, record)?;
+    let mut choice = tables.choose(packet, record)?;
+    if choice.has(Choice::TO_SCHEDULE) {
+        let mut made = tables.schedule(packet, record);
+        if made.has(Choice::TO_RECALL) {
+            made = tables.recall(packet, record, made);
+        }
+        if made.has(Choice::TO_PRUNE) {
+            made = tables.prune(packet, record, made);
+        }
+        choice = choice.and(made);
+    }
+    let chosen = tables.settle(packet, record, choice)?;
+    if choice.has(Choice::TO_REMEMBER) {
+        tables.remember_choice(packet, record, chosen);
+    }
     if chosen.has(Word::NEW_TEMPLATE) {
         tables.begin_template(packet, record, chosen);
     }

@@ -1,24 +1,26 @@
 //! The stages off the way of known flows' packets.
 
-use super::{Ending, Packet, Tables};
+use super::{Ending, Packet, Tables, kind};
 use crate::flow::{About, Key, Tuple, Word};
 use crate::reason::Reason;
 use crate::wire::Frame;
 use core::borrow::Borrow;
 
 pub use super::answer::answer;
-pub use super::error::{Places, find as find_quoted, quote, translate as translate_quote};
+pub use super::error::{find as find_quoted, quote, translate as translate_quote};
 pub use super::find::further;
+pub use super::forward::{Inner, encapsulate};
 pub use super::fragment::{
     find as find_fragment, remember as remember_fragment,
     remember_reply as remember_reply_fragment, tuple as fragment_tuple,
 };
-pub use super::open::{choose, enter, enter_connection, help, without_entry};
+pub use super::open::{choose, enter, enter_connection, help, settle, without_entry};
 pub use super::parse::parse;
 pub use super::persist::{hold as hold_template, new_template};
-pub use super::related::forward as forward_related;
+pub use super::related::to_client as related_to_client;
 pub use super::reply::{keep as keep_reply, reply};
-pub use crate::sched::{schedule, schedule_stateless};
+use crate::sched::{Choice, Part};
+pub use crate::sched::{is_overloaded, prune, recall, remembered, schedule, schedule_stateless};
 
 /// The stages as methods of the tables, so that the kernel's side can make each a function that
 /// the verifier checks once and by itself. On the host they are the functions of this module.
@@ -38,8 +40,12 @@ pub trait Stages: Tables + Sized {
         help(self, packet, record)
     }
 
-    fn choose(&self, packet: &Packet, record: u32) -> Result<Word, Reason> {
+    fn choose(&self, packet: &Packet, record: u32) -> Result<Choice, Reason> {
         choose(self, packet, record)
+    }
+
+    fn settle(&self, packet: &Packet, record: u32, choice: Choice) -> Result<Word, Reason> {
+        settle(self, packet, record, choice)
     }
 
     /// Makes the entry of a new connection; false when there is no room.
@@ -62,8 +68,34 @@ pub trait Stages: Tables + Sized {
         }
     }
 
-    fn schedule(&self, packet: &Packet, record: u32) -> Option<u32> {
+    fn schedule(&self, packet: &Packet, record: u32) -> Choice {
         schedule(self, packet, record)
+    }
+
+    fn is_overloaded(&self, server: u32) -> bool {
+        is_overloaded(self, server)
+    }
+
+    fn recall(&self, packet: &Packet, record: u32, fresh: Choice) -> Choice {
+        recall(self, packet, record, fresh)
+    }
+
+    fn prune(&self, packet: &Packet, record: u32, choice: Choice) -> Choice {
+        prune(self, packet, record, choice)
+    }
+
+    /// Makes the entries that remember a choice.
+    fn remember_choice(&self, packet: &Packet, record: u32, chosen: Word) {
+        let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
+        let enter = |part, back| {
+            let Some((tuple, word)) = remembered(self, packet, record, chosen, part) else {
+                return true;
+            };
+            self.enter(packet, &tuple, word, About { service, back })
+        };
+        if enter(Part::Member, 0) {
+            enter(Part::Destination, self.now().bits());
+        }
     }
 
     fn schedule_stateless(&self, record: u32, key: &Key) -> Option<u32> {
@@ -100,32 +132,57 @@ pub trait Stages: Tables + Sized {
         }
     }
 
+    /// Puts a packet into the tunnel to a server, all but the Ethernet addresses; gives 0, or the
+    /// number of the reason why not, plus 1.
+    fn encapsulate<F: Frame>(
+        &self,
+        frame: &mut F,
+        inner: Inner,
+        server: u32,
+        flags: u32,
+        mtu: u16,
+    ) -> u32 {
+        match encapsulate(frame, self, inner, server, flags, mtu) {
+            Ok(()) => 0,
+            Err(reason) => 1 + reason as u32,
+        }
+    }
+
     fn reply<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
         Ending::of(reply(frame, self, packet))
     }
 
-    /// A later fragment.
-    fn fragment<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
-        match find_fragment(frame, self, packet) {
-            Ok((flow, word)) => Ending::of(forward_related(frame, self, packet, &flow, word)),
-            Err(reason) => Ending::refusal(reason as u32),
-        }
+    /// The word of the flow that a later fragment is of.
+    fn find_fragment<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Result<Word, Reason> {
+        find_fragment(frame, self, packet).map(|(_, word)| word)
     }
 
-    /// An ICMP error.
-    fn error<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
-        let Some((quoted, places)) = quote(frame, packet) else {
-            return Ending::refusal(Reason::NoQuotedFlow as u32);
+    /// The word of the flow that an ICMP error is about.
+    fn find_quoted<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Result<Word, Reason> {
+        let (quoted, _) = quote(frame, packet).ok_or(Reason::NoQuotedFlow)?;
+        find_quoted(frame, self, packet, &quoted)
+    }
+
+    /// Forwards a later fragment or an ICMP error, of which the word was just found, to a client.
+    fn related_to_client<F: Frame>(&self, frame: &mut F, packet: &Packet, word: Word) -> Ending {
+        let flow = if packet.kind == kind::LATER {
+            find_fragment(frame, self, packet).map(|(flow, _)| flow)
+        } else {
+            let quoted = quote(frame, packet).ok_or(Reason::NoQuotedFlow);
+            quoted.map(|(quoted, _)| quoted)
         };
-        let word = match find_quoted(frame, self, packet, &quoted) {
-            Ok(word) => word,
-            Err(reason) => return Ending::refusal(reason as u32),
-        };
-        let ending = Ending::of(forward_related(frame, self, packet, &quoted, word));
-        if ending.kind() == Ending::REFUSAL {
-            return ending;
-        }
-        match translate_quote(frame, self, packet, &quoted, places, word) {
+        Ending::of(flow.and_then(|flow| related_to_client(frame, self, packet, &flow, word)))
+    }
+
+    /// Translates what an error quotes that was forwarded: `ending` is how its way ends.
+    fn translate_quote<F: Frame>(
+        &self,
+        frame: &mut F,
+        packet: &Packet,
+        word: Word,
+        ending: Ending,
+    ) -> Ending {
+        match translate_quote(frame, self, packet, word) {
             Ok(()) => ending,
             Err(reason) => Ending::refusal(reason as u32),
         }

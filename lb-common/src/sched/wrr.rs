@@ -87,6 +87,7 @@ impl Step for Pick {
             } else {
                 self.weight = self.max;
                 if self.last_pass || self.start == 0 {
+                    self.place = 0;
                     return None;
                 }
                 self.restarted = true;
@@ -102,8 +103,8 @@ impl Step for Pick {
     }
 
     #[inline(always)]
-    fn see(&mut self, member: Member) -> bool {
-        if member.weight != 0 && member.weight >= self.weight {
+    fn see(&mut self, member: Member, usable: bool) -> bool {
+        if usable && member.weight >= self.weight {
             self.found = Some(member.server);
             return true;
         }

@@ -2,6 +2,7 @@
 //! takes for a packet of its service.
 
 use etherparse::{IpNumber, NetSlice, SlicedPacket, TransportSlice};
+use lb_common::datapath::Verdict;
 use lb_common::memory::Memory;
 use lb_common::sched::Kind::{Rr, Wrr};
 use lb_common::wire::MacAddr;
@@ -84,7 +85,9 @@ fn host_and_kernel_agree_on_every_frame() {
             }
             let outcome = twin.run(&frame);
             *ran.borrow_mut() += 1;
-            if outcome.result.is_ok() {
+            if let Ok(Verdict::Answer(_)) = outcome.result {
+                answered(&frame, &outcome.frame);
+            } else if outcome.result.is_ok() {
                 *sent.borrow_mut() += 1;
                 delivered(&frame, &outcome.frame);
             } else {
@@ -99,6 +102,13 @@ fn host_and_kernel_agree_on_every_frame() {
         sent > ran / 5 && sent < ran,
         "{sent} of {ran} frames went to a server"
     );
+}
+
+/// Judges an answer: back to its sender, and a valid packet.
+fn answered(before: &[u8], after: &[u8]) {
+    assert_eq!(before[..6], after[6..12]);
+    assert_eq!(before[6..12], after[..6]);
+    SlicedPacket::from_ethernet(after).expect("a valid packet");
 }
 
 /// Judges where a frame went.

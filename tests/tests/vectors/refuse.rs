@@ -7,8 +7,8 @@ use lb_common::reason::Reason;
 use lb_common::sched::Kind::Rr;
 use lb_common::state::Class;
 use lb_tests::case::{
-    Case, SIZES, case, case_sized, opens, opens_inactive, refused, tcp_service, to, udp_service,
-    way,
+    Case, SIZES, answered, case, case_sized, opens, opens_inactive, refused, tcp_service, to,
+    udp_service, way,
 };
 use lb_tests::packet::flags::{ACK, SYN};
 use lb_tests::packet::{Packet, tcp, udp};
@@ -215,17 +215,17 @@ fn martians_and_land_open_nothing() {
 }
 
 #[test]
-fn a_packet_at_its_last_hop_passes() {
+fn a_packet_at_its_last_hop_ends() {
     // The connection is scheduled before the packet is sent, as in ipvs.
     let _ = both("ttl")
         .send(
             &syn().ttl(1),
-            refused(Reason::TtlExceeded)
+            answered(Reason::TtlExceeded)
                 .connection(0)
                 .active(0, 1)
                 .flows(1),
         )
-        .send(&syn().ttl(0), refused(Reason::TtlExceeded))
+        .send(&syn().ttl(0), answered(Reason::TtlExceeded))
         .send(&syn().ttl(2), to(0));
 }
 
@@ -257,11 +257,11 @@ fn other_protocols_pass() {
 }
 
 #[test]
-fn a_service_without_servers_drops() {
+fn a_service_without_servers_answers() {
     let services = [tcp_service(VIP, Rr, &[]), udp_service(VIP, Rr, &[0])];
     let _ = case("no server", &services)
-        .send(&syn(), refused(Reason::NoServer))
-        .send(&udp(CLIENT, VIP), refused(Reason::NoServer))
+        .send(&syn(), answered(Reason::NoServer))
+        .send(&udp(CLIENT, VIP), answered(Reason::NoServer))
         .send(&tcp(CLIENT, VIP, ACK), refused(Reason::NoFlow));
 }
 

@@ -1,0 +1,33 @@
+//! Packets without ports of their own that go back to a masqueraded flow's client: later fragments
+//! and ICMP errors.
+
+use super::{Packet, Tables, Verdict, forward, kind};
+use crate::flow::{Tuple, Word};
+use crate::reason::Reason;
+use crate::wire::Frame;
+
+/// Forwards a packet of the server of `word` to the client of the flow whose server's half is
+/// `flow`. Only the network header is translated.
+#[inline(always)]
+pub fn to_client<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    flow: &Tuple,
+    word: Word,
+) -> Result<Verdict, Reason> {
+    // Said once more, so that what concerns ports is left out here.
+    if packet.kind < kind::LATER {
+        return Err(Reason::Inconsistent);
+    }
+    let (key, now) = (flow.key(tables.flow_seed()), tables.now());
+    let found = tables.find_flow(&key, flow, now);
+    let (entry, _) = found.ok_or(Reason::NoFlow)?;
+    let details = tables.flow_details(entry).ok_or(Reason::Inconsistent)?;
+    // The entry may have become another flow's since it was found.
+    if details.client != flow.client {
+        return Err(Reason::NoFlow);
+    }
+    let (server, address, back) = (word.server(), details.address, details.back);
+    forward::to_client(frame, tables, packet, server, address, flow.port(), back)
+}
