@@ -189,6 +189,10 @@ global! {
     stage_find_quoted(), INCONSISTENT => |tables, frame, packet| {
         word_or_reason(stages::find_quoted(&mut frame, &tables, packet, tables.lent()))
     };
+    stage_related_to_server(word: u64), GONE => |tables, frame, packet| {
+        let word = Word::from_bits(word);
+        Ending::of(stages::related_to_server(&mut frame, &tables, packet, word)).bits()
+    };
     stage_related_to_client(word: u64), GONE => |tables, frame, packet| {
         let (flow, word) = (tables.lent(), Word::from_bits(word));
         Ending::of(stages::related_to_client(&mut frame, &tables, packet, flow, word)).bits()
@@ -398,6 +402,11 @@ impl<'a> Stages for Maps<'a> {
             return Err(Reason::NoQuotedFlow);
         }
         as_word(stage_find_quoted(self.context()))
+    }
+
+    #[inline(always)]
+    fn related_to_server<F: Frame>(&self, _: &mut F, _: &Packet, word: Word) -> Ending {
+        Ending::from_bits(stage_related_to_server(self.context(), word.bits()))
     }
 
     #[inline(always)]

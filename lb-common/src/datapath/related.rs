@@ -1,13 +1,29 @@
-//! Packets without ports of their own that go back to a masqueraded flow's client: later fragments
-//! and ICMP errors.
+//! Packets without ports of their own, on the way of their flow: later fragments and ICMP errors.
+//! Of masqueraded flows' packets only the network header is translated here.
 
-use super::{Packet, Tables, Verdict, forward, kind};
+use super::{Packet, Stages, Tables, Verdict, forward, kind};
 use crate::flow::{Tuple, Word};
 use crate::reason::Reason;
 use crate::wire::Frame;
 
+/// Forwards a packet to the server of `word`, by its method.
+#[inline(always)]
+pub fn to_server<F: Frame, T: Stages>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    word: Word,
+) -> Result<Verdict, Reason> {
+    // Said once more, so that what concerns ports is left out here.
+    if packet.kind < kind::LATER {
+        return Err(Reason::Inconsistent);
+    }
+    let (flags, way) = tables.server(word.server()).ok_or(Reason::Inconsistent)?;
+    forward::forward(frame, tables, packet, word, flags, way)
+}
+
 /// Forwards a packet of the server of `word` to the client of the flow whose server's half is
-/// `flow`. Only the network header is translated.
+/// `flow`.
 #[inline(always)]
 pub fn to_client<F: Frame, T: Tables>(
     frame: &mut F,
@@ -16,7 +32,6 @@ pub fn to_client<F: Frame, T: Tables>(
     flow: &Tuple,
     word: Word,
 ) -> Result<Verdict, Reason> {
-    // Said once more, so that what concerns ports is left out here.
     if packet.kind < kind::LATER {
         return Err(Reason::Inconsistent);
     }

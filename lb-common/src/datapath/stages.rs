@@ -17,7 +17,7 @@ pub use super::fragment::{
 pub use super::open::{choose, enter, enter_connection, help, settle, without_entry};
 pub use super::parse::parse;
 pub use super::persist::{hold as hold_template, new_template};
-pub use super::related::to_client as related_to_client;
+pub use super::related::{to_client as related_to_client, to_server as related_to_server};
 pub use super::reply::{keep as keep_reply, reply};
 use crate::sched::{Choice, Part};
 pub use crate::sched::{is_overloaded, prune, recall, remembered, schedule, schedule_stateless};
@@ -161,6 +161,10 @@ pub trait Stages: Tables + Sized {
     fn find_quoted<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Result<Word, Reason> {
         let (quoted, _) = quote(frame, packet).ok_or(Reason::NoQuotedFlow)?;
         find_quoted(frame, self, packet, &quoted)
+    }
+
+    fn related_to_server<F: Frame>(&self, frame: &mut F, packet: &Packet, word: Word) -> Ending {
+        Ending::of(related_to_server(frame, self, packet, word))
     }
 
     /// Forwards a later fragment or an ICMP error, of which the word was just found, to a client.
