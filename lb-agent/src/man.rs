@@ -64,8 +64,8 @@ fn description(out: &mut dyn Write) -> io::Result<()> {
     let keys: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
     page.control("PP", []);
     page.text([roman(format!(
-        "The configuration file is YAML and may have the keys {}; interfaces is a list. An option \
-         wins over the file.",
+        "The configuration file is YAML and may have the keys {}; interfaces is a list, and \
+         settings has the names that `lb-ctl setting' shows. An option wins over the file.",
         keys.join(", ")
     ))]);
     page.to_writer(out)
@@ -79,6 +79,7 @@ const KEYS: &[(&str, &str)] = &[
     ("state_dir", "/var/lib/lb"),
     ("xdp_mode", "native"),
     ("flows", "1000000"),
+    ("settings", "{sloppy_tcp: 1}"),
 ];
 
 /// Every way to end.
@@ -178,11 +179,17 @@ mod tests {
             .collect();
         let read = |text: &str| {
             std::fs::write(&path, text).expect("the folder for temporary files takes one");
-            Config::new(&options).is_ok()
+            Config::new(&options).map(|_| ())
         };
-        let (good, other) = (read(&text), read(&format!("{text}other: 1\n")));
+        let (good, other) = (read(&text), read("other: 1\n"));
         std::fs::remove_file(&path).expect("it was written");
-        assert!(good && !other);
+        good.expect("every key that the page names is one");
+        // The complaint about an unknown key names all that are known.
+        let complaint = other.expect_err("no such key").to_string();
+        let (_, known) = complaint.split_once("expected one of ").expect(&complaint);
+        let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+        let keys: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
+        assert_eq!(known, keys);
         let page = page();
         assert!(KEYS.iter().all(|(key, _)| page.contains(key)));
     }

@@ -113,7 +113,7 @@ impl Setting {
         let bit = match self {
             Self::ConnReuseMode => {
                 let mode = settings::CONN_REUSE_MODE * (value & 1);
-                return mode | settings::CONN_REUSE_FIN_WAIT * (value >> 1 & 1);
+                return mode | (settings::CONN_REUSE_FIN_WAIT * (value >> 1 & 1));
             }
             Self::ExpireNodestConn => settings::EXPIRE_NODEST_CONN,
             Self::ExpireQuiescentTemplate => settings::EXPIRE_QUIESCENT_TEMPLATE,

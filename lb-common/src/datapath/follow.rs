@@ -63,10 +63,10 @@ pub(super) fn follow<T: Stages>(
         if masqueraded {
             tables.keep_reply(packet, next);
         }
-        if next.has(Word::CONTROLLED) {
-            if let Some(service) = tables.server_service(next.server()) {
-                tables.hold_template_of(packet, service, next);
-            }
+        if next.has(Word::CONTROLLED)
+            && let Some(service) = tables.server_service(next.server())
+        {
+            tables.hold_template_of(packet, service, next);
         }
     }
 }

@@ -281,10 +281,8 @@ fn open<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Rea
         tables.begin_template(packet, record, chosen);
     }
     let word = chosen.without(Word::NEW_TEMPLATE);
-    if !word.has(Word::ONE_PACKET) {
-        if !tables.enter_connection(packet, word) {
-            return tables.without_entry(packet, record, word);
-        }
+    if !word.has(Word::ONE_PACKET) && !tables.enter_connection(packet, word) {
+        return tables.without_entry(packet, record, word);
     }
     let (flags, _) = tables.server(word.server()).ok_or(Reason::Inconsistent)?;
     if flags & server_flags::METHOD == server_flags::MASQUERADE {

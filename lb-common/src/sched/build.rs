@@ -93,7 +93,7 @@ fn maglev(servers: &[Server]) -> Vec<u16> {
             place,
             next: siphash(number, MH_KEYS[0]) % MH_SLOTS,
             skip: siphash(number, MH_KEYS[1]) % (MH_SLOTS - 1) + 1,
-            turns: (server.last_weight / divisor >> shift).max((server.last_weight != 0).into()),
+            turns: ((server.last_weight / divisor) >> shift).max((server.last_weight != 0).into()),
         }
     };
     let mut orders: Vec<Order> = (1..).zip(servers).map(order).collect();

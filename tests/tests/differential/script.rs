@@ -50,9 +50,10 @@ struct Writer {
 
 impl Writer {
     fn edits(&mut self) -> Vec<Edit> {
-        let other = match self.home {
-            Kind::Rr => Kind::Wrr,
-            Kind::Wrr => Kind::Rr,
+        let other = if self.home == Kind::Rr {
+            Kind::Wrr
+        } else {
+            Kind::Rr
         };
         let here = if self.away { other } else { self.home };
         match self.random.below(16) {

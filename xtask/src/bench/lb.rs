@@ -141,7 +141,7 @@ impl Lb {
             method(GUE, server_flags::GUE, Traffic::TCP, 32)?,
             method(NAT, server_flags::MASQUERADE, Traffic::TCP, 0)?,
             method(NAT6, server_flags::MASQUERADE, Traffic::TCP6, 0)?,
-            replies(&established)?,
+            replies(established)?,
             established(SERVICES, &mut Object::load(LB, many, 10)?, many, 1)?,
             established(
                 KERNEL_TCP,
@@ -510,10 +510,9 @@ impl Bytes {
         };
         let cpus = u64::from(cpus()?);
         for (name, map) in object.maps() {
-            let data = match map {
-                Map::Array(data) | Map::LruHashMap(data) | Map::RingBuf(data) => data,
-                // Of the real servers' program, which is loaded elsewhere.
-                _ => continue,
+            // The others are of the real servers' program, which is loaded elsewhere.
+            let (Map::Array(data) | Map::LruHashMap(data) | Map::RingBuf(data)) = map else {
+                continue;
             };
             let accounted = accounted(data)?;
             bytes.all += accounted;
