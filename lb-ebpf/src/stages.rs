@@ -191,7 +191,7 @@ global! {
     };
     stage_related_to_server(word: u64), GONE => |tables, frame, packet| {
         let word = Word::from_bits(word);
-        Ending::of(stages::related_to_server(&mut frame, &tables, packet, word)).bits()
+        stages::related_to_server(&mut frame, &tables, packet, word).bits()
     };
     stage_related_to_client(word: u64), GONE => |tables, frame, packet| {
         let (flow, word) = (tables.lent(), Word::from_bits(word));

@@ -328,6 +328,9 @@ fn related<F: Frame, T: Stages>(frame: &mut F, tables: &T, packet: &Packet) -> E
     } else {
         tables.related_to_server(frame, packet, word)
     };
+    if ending.kind() == Ending::FURTHER {
+        return Ending::of(related::into_tunnel(frame, tables, packet, word));
+    }
     if packet.kind == kind::ERROR && ending.kind() != Ending::REFUSAL {
         return tables.translate_quote(frame, packet, word, ending);
     }

@@ -1,25 +1,53 @@
 //! Packets without ports of their own, on the way of their flow: later fragments and ICMP errors.
 //! Of masqueraded flows' packets only the network header is translated here.
 
-use super::{Packet, Stages, Tables, Verdict, forward, kind};
+use super::{Ending, Packet, Stages, Tables, Verdict, forward, kind};
 use crate::flow::{Tuple, Word};
+use crate::layout::server_flags;
 use crate::reason::Reason;
 use crate::wire::Frame;
 
-/// Forwards a packet to the server of `word`, by its method.
+/// Forwards a packet to the server of `word`, by its method. One that goes through a tunnel has
+/// further to go, to [`into_tunnel`]: the stages of both together would be too deep for the kernel.
 #[inline(always)]
 pub fn to_server<F: Frame, T: Stages>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
     word: Word,
+) -> Ending {
+    let server = tables.server(word.server());
+    // The kind is said once more, so that what concerns ports is left out here.
+    let (Some((flags, way)), kind::LATER..) = (server, packet.kind) else {
+        return Ending::refusal(Reason::Inconsistent as u32);
+    };
+    if is_tunnel(flags) {
+        return Ending::further();
+    }
+    Ending::of(forward::without_tunnels(frame, tables, packet, word, flags, way))
+}
+
+/// Forwards a packet to the server of `word`, which is reached through a tunnel.
+#[inline(always)]
+pub(super) fn into_tunnel<F: Frame, T: Stages>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    word: Word,
 ) -> Result<Verdict, Reason> {
-    // Said once more, so that what concerns ports is left out here.
-    if packet.kind < kind::LATER {
+    let (flags, way) = tables.server(word.server()).ok_or(Reason::Inconsistent)?;
+    if !is_tunnel(flags) {
         return Err(Reason::Inconsistent);
     }
-    let (flags, way) = tables.server(word.server()).ok_or(Reason::Inconsistent)?;
     forward::forward(frame, tables, packet, word, flags, way)
+}
+
+#[inline(always)]
+const fn is_tunnel(flags: u32) -> bool {
+    !matches!(
+        flags & server_flags::METHOD,
+        server_flags::ROUTE | server_flags::MASQUERADE | server_flags::LOCAL
+    )
 }
 
 /// Forwards a packet of the server of `word` to the client of the flow whose server's half is

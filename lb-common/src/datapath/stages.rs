@@ -164,7 +164,7 @@ pub trait Stages: Tables + Sized {
     }
 
     fn related_to_server<F: Frame>(&self, frame: &mut F, packet: &Packet, word: Word) -> Ending {
-        Ending::of(related_to_server(frame, self, packet, word))
+        related_to_server(frame, self, packet, word)
     }
 
     /// Forwards a later fragment or an ICMP error, of which the word was just found, to a client.

@@ -25,6 +25,31 @@ pub(super) fn forward<F: Frame, T: Stages>(
     flags: u32,
     way: [u64; 3],
 ) -> Result<Verdict, Reason> {
+    by_method::<F, T, true>(frame, tables, packet, word, flags, way)
+}
+
+/// The same, but never through a tunnel.
+#[inline(always)]
+pub(super) fn without_tunnels<F: Frame, T: Stages>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    word: Word,
+    flags: u32,
+    way: [u64; 3],
+) -> Result<Verdict, Reason> {
+    by_method::<F, T, false>(frame, tables, packet, word, flags, way)
+}
+
+#[inline(always)]
+fn by_method<F: Frame, T: Stages, const TUNNELS: bool>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    word: Word,
+    flags: u32,
+    way: [u64; 3],
+) -> Result<Verdict, Reason> {
     let server = word.server();
     let method = flags & server_flags::METHOD;
     if method == server_flags::LOCAL {
@@ -44,7 +69,8 @@ pub(super) fn forward<F: Frame, T: Stages>(
             fits(tables, packet, way.mtu)?;
             masquerade::to_server(frame, tables, packet, &way, word)?;
         }
-        _ => tunnel::tunnel(frame, tables, packet, &way, server, flags)?,
+        _ if TUNNELS => tunnel::tunnel(frame, tables, packet, &way, server, flags)?,
+        _ => return Err(Reason::Inconsistent),
     }
     tables.count_packet(server, packet.bytes.into(), false);
     Ok(leave(tables, way.ifindex))
