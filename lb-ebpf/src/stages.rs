@@ -15,7 +15,6 @@ use crate::frame::Xdp;
 use crate::maps;
 use crate::tables::Maps;
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
-use lb_common::datapath::stages::Places;
 use lb_common::datapath::{Ending, Packet, Stages, Tables as _, stages};
 use lb_common::flow::{About, Key, Tuple, Word};
 use lb_common::reason::Reason;
@@ -180,9 +179,9 @@ global! {
     };
     stage_quote(), 0 => |tables, frame, packet| {
         match stages::quote(&mut frame, packet) {
-            Some((quoted, places)) => {
+            Some((quoted, _)) => {
                 tables.lend_tuple(&quoted);
-                places.bits()
+                1
             }
             None => 0,
         }
@@ -190,14 +189,16 @@ global! {
     stage_find_quoted(), INCONSISTENT => |tables, frame, packet| {
         word_or_reason(stages::find_quoted(&mut frame, &tables, packet, tables.lent()))
     };
-    stage_forward_related(word: u64), GONE => |tables, frame, packet| {
-        let (flow, word) = (tables.lent(), Word::from_bits(word));
-        Ending::of(stages::forward_related(&mut frame, &tables, packet, flow, word)).bits()
+    stage_related_to_server(word: u64), GONE => |tables, frame, packet| {
+        let word = Word::from_bits(word);
+        stages::related_to_server(&mut frame, &tables, packet, word).bits()
     };
-    stage_translate_quote(places: u64, word: u64), 1 + INCONSISTENT => |tables, frame, packet| {
-        let (places, word) = (Places::from_bits(places), Word::from_bits(word));
-        let quoted = tables.lent();
-        match stages::translate_quote(&mut frame, &tables, packet, quoted, places, word) {
+    stage_related_to_client(word: u64), GONE => |tables, frame, packet| {
+        let (flow, word) = (tables.lent(), Word::from_bits(word));
+        Ending::of(stages::related_to_client(&mut frame, &tables, packet, flow, word)).bits()
+    };
+    stage_translate_quote(word: u64), 1 + INCONSISTENT => |tables, frame, packet| {
+        match stages::translate_quote(&mut frame, &tables, packet, Word::from_bits(word)) {
             Ok(()) => 0,
             Err(reason) => 1 + reason as u64,
         }
@@ -391,29 +392,37 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
-    fn fragment<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
-        let word = stage_find_fragment(self.context());
-        if word < u64::from(Reason::COUNT) {
-            return Ending::refusal(word as u32);
-        }
-        Ending::from_bits(stage_forward_related(self.context(), word))
+    fn find_fragment<F: Frame>(&self, _: &mut F, _: &Packet) -> Result<Word, Reason> {
+        as_word(stage_find_fragment(self.context()))
     }
 
     #[inline(always)]
-    fn error<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
-        let places = stage_quote(self.context());
-        if places == 0 {
-            return Ending::refusal(Reason::NoQuotedFlow as u32);
+    fn find_quoted<F: Frame>(&self, _: &mut F, _: &Packet) -> Result<Word, Reason> {
+        if stage_quote(self.context()) == 0 {
+            return Err(Reason::NoQuotedFlow);
         }
-        let word = stage_find_quoted(self.context());
-        if word < u64::from(Reason::COUNT) {
-            return Ending::refusal(word as u32);
-        }
-        let ending = Ending::from_bits(stage_forward_related(self.context(), word));
-        if ending.kind() == Ending::REFUSAL {
-            return ending;
-        }
-        match stage_translate_quote(self.context(), places, word).checked_sub(1) {
+        as_word(stage_find_quoted(self.context()))
+    }
+
+    #[inline(always)]
+    fn related_to_server<F: Frame>(&self, _: &mut F, _: &Packet, word: Word) -> Ending {
+        Ending::from_bits(stage_related_to_server(self.context(), word.bits()))
+    }
+
+    #[inline(always)]
+    fn related_to_client<F: Frame>(&self, _: &mut F, _: &Packet, word: Word) -> Ending {
+        Ending::from_bits(stage_related_to_client(self.context(), word.bits()))
+    }
+
+    #[inline(always)]
+    fn translate_quote<F: Frame>(
+        &self,
+        _: &mut F,
+        _: &Packet,
+        word: Word,
+        ending: Ending,
+    ) -> Ending {
+        match stage_translate_quote(self.context(), word.bits()).checked_sub(1) {
             None => ending,
             Some(reason) => Ending::refusal(reason as u32),
         }

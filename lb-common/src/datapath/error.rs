@@ -11,7 +11,7 @@
 //! What a masqueraded flow's error quotes is translated as well: addresses, ports and checksums.
 //! Errors change no flow's state or timer. All others are the host's.
 //!
-//! In steps: [`quote`] -> [`find`] -> [`super::related::forward`] -> [`translate`].
+//! In steps: [`quote`] -> [`find`] -> [`super::forward`] or [`super::related`] -> [`translate`].
 //!
 //! deviates: errors other than too big from tunnels are not told to the client; errors about no
 //! known connection are not scheduled (`schedule_icmp`).
@@ -34,20 +34,6 @@ impl Places {
     #[inline(always)]
     const fn new(network: usize, transport: usize, end: usize) -> Self {
         Self(network as u64 | (transport as u64) << 16 | (end as u64) << 32)
-    }
-
-    /// The places as a number, never 0.
-    #[inline(always)]
-    #[must_use]
-    pub const fn bits(self) -> u64 {
-        self.0
-    }
-
-    /// The places of the number that [`Places::bits`] gave.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_bits(bits: u64) -> Self {
-        Self(bits)
     }
 
     // Neither of these two is as much as 512, which the verifier cannot know.
@@ -191,45 +177,38 @@ fn is_too_big<F: Frame>(frame: &mut F, packet: &Packet) -> bool {
     })
 }
 
-/// Gives the quoted packet of a masqueraded flow's error the end that the other side knows, after
-/// the packet that carries it got it. `word` is the flow's.
+/// Gives the packet that a forwarded error of a masqueraded flow quotes the end that the other side
+/// knows. The packet that carries it has it already. `word` is the flow's.
 #[inline(always)]
 pub fn translate<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
-    quoted: &Tuple,
-    places: Places,
     word: Word,
 ) -> Result<(), Reason> {
-    if word.has(Word::REPLY) {
+    let server = word.server();
+    let (flags, _) = tables.server(server).ok_or(Reason::Inconsistent)?;
+    if !word.has(Word::REPLY) && flags & server_flags::METHOD != server_flags::MASQUERADE {
+        return Ok(());
+    }
+    let (quoted, places) = quote(frame, packet).ok_or(Reason::NoQuotedFlow)?;
+    let (end, address, port) = if word.has(Word::REPLY) {
         let (key, now) = (quoted.key(tables.flow_seed()), tables.now());
-        let found = tables.find_flow(&key, quoted, now);
+        let found = tables.find_flow(&key, &quoted, now);
         let (entry, _) = found.ok_or(Reason::Inconsistent)?;
         let details = tables.flow_details(entry).ok_or(Reason::Inconsistent)?;
         let connection = Tuple {
             ports: details.ports,
-            ..*quoted
+            ..quoted
         };
-        let (address, port) = (details.address, connection.port());
-        return set_end(
-            frame,
-            packet,
-            quoted,
-            places,
-            End::Destination,
-            address,
-            port,
-        );
-    }
-    let (flags, _) = tables.server(word.server()).ok_or(Reason::Inconsistent)?;
-    if flags & server_flags::METHOD != server_flags::MASQUERADE {
-        return Ok(());
-    }
-    let end = tables.server_end(word.server());
-    let (address, port) = end.ok_or(Reason::Inconsistent)?;
-    let port = forward::server_port(&quoted.reversed(Role::Connection), word, port);
-    set_end(frame, packet, quoted, places, End::Source, address, port)
+        (End::Destination, details.address, connection.port())
+    } else {
+        let (address, port) = tables.server_end(server).ok_or(Reason::Inconsistent)?;
+        let connection = quoted.reversed(Role::Connection);
+        let port = forward::server_port(&connection, word, port);
+        (End::Source, address, port)
+    };
+    set_end(frame, packet, &quoted, places, end, address, port)
 }
 
 /// Which end of the quoted packet is translated: the server's or the virtual one.

@@ -307,14 +307,32 @@ fn other<F: Frame, T: Stages>(frame: &mut F, tables: &T, packet: &Packet, featur
     ending
 }
 
-/// A packet that is related to a flow without having its ports.
+/// A packet that is related to a flow without having its ports: it goes to the flow's server, or
+/// with [`Word::REPLY`] to its client.
 #[inline(always)]
 fn related<F: Frame, T: Stages>(frame: &mut F, tables: &T, packet: &Packet) -> Ending {
     if packet.destination != tables.ingress_mac() {
-        Ending::of(Err(Reason::OtherHost))
-    } else if packet.kind == kind::LATER {
-        tables.fragment(frame, packet)
-    } else {
-        tables.error(frame, packet)
+        return Ending::of(Err(Reason::OtherHost));
     }
+    let found = if packet.kind == kind::LATER {
+        tables.find_fragment(frame, packet)
+    } else {
+        tables.find_quoted(frame, packet)
+    };
+    let word = match found {
+        Ok(word) => word,
+        Err(reason) => return Ending::refusal(reason as u32),
+    };
+    let ending = if word.has(Word::REPLY) {
+        tables.related_to_client(frame, packet, word)
+    } else {
+        tables.related_to_server(frame, packet, word)
+    };
+    if ending.kind() == Ending::FURTHER {
+        return Ending::of(related::into_tunnel(frame, tables, packet, word));
+    }
+    if packet.kind == kind::ERROR && ending.kind() != Ending::REFUSAL {
+        return tables.translate_quote(frame, packet, word, ending);
+    }
+    ending
 }

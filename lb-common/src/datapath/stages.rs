@@ -1,13 +1,13 @@
 //! The stages off the way of known flows' packets.
 
-use super::{Ending, Packet, Tables};
+use super::{Ending, Packet, Tables, kind};
 use crate::flow::{About, Key, Tuple, Word};
 use crate::reason::Reason;
 use crate::wire::Frame;
 use core::borrow::Borrow;
 
 pub use super::answer::answer;
-pub use super::error::{Places, find as find_quoted, quote, translate as translate_quote};
+pub use super::error::{find as find_quoted, quote, translate as translate_quote};
 pub use super::find::further;
 pub use super::forward::{Inner, encapsulate};
 pub use super::fragment::{
@@ -17,7 +17,7 @@ pub use super::fragment::{
 pub use super::open::{choose, enter, enter_connection, help, settle, without_entry};
 pub use super::parse::parse;
 pub use super::persist::{hold as hold_template, new_template};
-pub use super::related::forward as forward_related;
+pub use super::related::{to_client as related_to_client, to_server as related_to_server};
 pub use super::reply::{keep as keep_reply, reply};
 use crate::sched::{Choice, Part};
 pub use crate::sched::{is_overloaded, prune, recall, remembered, schedule, schedule_stateless};
@@ -152,28 +152,41 @@ pub trait Stages: Tables + Sized {
         Ending::of(reply(frame, self, packet))
     }
 
-    /// A later fragment.
-    fn fragment<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
-        match find_fragment(frame, self, packet) {
-            Ok((flow, word)) => Ending::of(forward_related(frame, self, packet, &flow, word)),
-            Err(reason) => Ending::refusal(reason as u32),
-        }
+    /// The word of the flow that a later fragment is of.
+    fn find_fragment<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Result<Word, Reason> {
+        find_fragment(frame, self, packet).map(|(_, word)| word)
     }
 
-    /// An ICMP error.
-    fn error<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
-        let Some((quoted, places)) = quote(frame, packet) else {
-            return Ending::refusal(Reason::NoQuotedFlow as u32);
+    /// The word of the flow that an ICMP error is about.
+    fn find_quoted<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Result<Word, Reason> {
+        let (quoted, _) = quote(frame, packet).ok_or(Reason::NoQuotedFlow)?;
+        find_quoted(frame, self, packet, &quoted)
+    }
+
+    fn related_to_server<F: Frame>(&self, frame: &mut F, packet: &Packet, word: Word) -> Ending {
+        related_to_server(frame, self, packet, word)
+    }
+
+    /// Forwards a later fragment or an ICMP error, of which the word was just found, to a client.
+    fn related_to_client<F: Frame>(&self, frame: &mut F, packet: &Packet, word: Word) -> Ending {
+        let flow = if packet.kind == kind::LATER {
+            find_fragment(frame, self, packet).map(|(flow, _)| flow)
+        } else {
+            let quoted = quote(frame, packet).ok_or(Reason::NoQuotedFlow);
+            quoted.map(|(quoted, _)| quoted)
         };
-        let word = match find_quoted(frame, self, packet, &quoted) {
-            Ok(word) => word,
-            Err(reason) => return Ending::refusal(reason as u32),
-        };
-        let ending = Ending::of(forward_related(frame, self, packet, &quoted, word));
-        if ending.kind() == Ending::REFUSAL {
-            return ending;
-        }
-        match translate_quote(frame, self, packet, &quoted, places, word) {
+        Ending::of(flow.and_then(|flow| related_to_client(frame, self, packet, &flow, word)))
+    }
+
+    /// Translates what an error quotes that was forwarded: `ending` is how its way ends.
+    fn translate_quote<F: Frame>(
+        &self,
+        frame: &mut F,
+        packet: &Packet,
+        word: Word,
+        ending: Ending,
+    ) -> Ending {
+        match translate_quote(frame, self, packet, word) {
             Ok(()) => ending,
             Err(reason) => Ending::refusal(reason as u32),
         }

@@ -368,6 +368,32 @@ fn fragments_of_masqueraded_tcp_keep_its_checksum() {
 }
 
 #[test]
+fn fragments_go_through_tunnels() {
+    for method in [
+        server_flags::IPIP,
+        server_flags::GRE,
+        server_flags::GUE | server_flags::CHECKSUM,
+    ] {
+        let mut case = direct("tunnels").change(|tables| {
+            tables.servers[2].flags |= method;
+            tables.servers[2].source = address("10.0.0.2");
+            tables.servers[2].tunnel_port = 6080;
+        });
+        let parts = fragments(CLIENT, VIP, 1, 3);
+        for part in &parts {
+            let after = goes(&mut case, part, way(0).destination);
+            let outer = header(&after);
+            assert_eq!(outer.destination, [10, 1, 0, 1]);
+            let inner = after.len() - (part.len() - NETWORK);
+            let mut packet = vec![0; NETWORK];
+            packet.extend_from_slice(&after[inner..]);
+            assert_eq!(header(&packet).time_to_live, header(part).time_to_live - 1);
+            assert_eq!(packet[NETWORK + 12..], part[NETWORK + 12..]);
+        }
+    }
+}
+
+#[test]
 fn one_packet_services_remember_fragments_too() {
     let mut case = direct("one packet").change(|tables| {
         tables.services[1].flags |= lb_common::layout::service_flags::ONE_PACKET;

@@ -191,6 +191,20 @@ fn an_error_about_a_servers_packet_goes_to_that_server() {
 }
 
 #[test]
+fn an_error_goes_through_its_servers_tunnel() {
+    let mut case = case("tunnel", &services()).change(|tables| {
+        tables.servers[0].flags |= server_flags::IPIP;
+        tables.servers[0].source = address("10.0.0.2");
+    });
+    open(&mut case, &tcp(CLIENT, VIP, SYN), 0);
+    let frame = error("10.0.0.100", TOO_BIG, &quoted(&tcp(VIP, CLIENT, ACK), 8));
+    let after = goes(&mut case, &frame, way(0).destination);
+    assert_eq!(ip(&after, NETWORK).destination, [10, 1, 0, 1]);
+    assert_eq!(ip(&after, NETWORK + 20).destination, [10, 0, 0, 100]);
+    assert_eq!(after[NETWORK + 20 + 12..], frame[NETWORK + 12..]);
+}
+
+#[test]
 fn errors_of_which_no_flow_is_known_are_the_hosts() {
     let mut case = case("no flow", &services());
     open(&mut case, &tcp(CLIENT, VIP, SYN), 0);

@@ -45,7 +45,8 @@ enum End {
 }
 
 /// Sets one end of a packet and mends the checksums. A later fragment has no ports, and what
-/// changes of its packet's checksum was mended in the first one.
+/// changes of its packet's checksum was mended in the first one. An ICMP error has none either:
+/// what it quotes is translated by itself.
 ///
 /// deviates: the first fragment of an SCTP packet cannot have its port changed, because the checksum
 /// depends on the length of the whole packet, which it does not tell. ipvs puts packets together.
@@ -70,7 +71,7 @@ fn translate<F: Frame, T: Tables>(
         return Err(Reason::Fragment);
     }
     let change = network(frame, packet, end, old, address)?;
-    if packet.kind == kind::LATER {
+    if packet.kind >= kind::LATER {
         return Ok(());
     }
     let at = packet.transport()

@@ -28,10 +28,7 @@ pub(super) fn forward<F: Frame, T: Stages>(
     by_method::<F, T, true>(frame, tables, packet, word, flags, way)
 }
 
-/// The same, but never by a tunnel.
-///
-/// deviates: ipvs puts fragments and ICMP errors into tunnels as well; here the stages for both
-/// together are too deep for the kernel's limit of stack.
+/// The same, but never through a tunnel.
 #[inline(always)]
 pub(super) fn without_tunnels<F: Frame, T: Stages>(
     frame: &mut F,
@@ -73,7 +70,7 @@ fn by_method<F: Frame, T: Stages, const TUNNELS: bool>(
             masquerade::to_server(frame, tables, packet, &way, word)?;
         }
         _ if TUNNELS => tunnel::tunnel(frame, tables, packet, &way, server, flags)?,
-        _ => return Err(Reason::NotTunnelled),
+        _ => return Err(Reason::Inconsistent),
     }
     tables.count_packet(server, packet.bytes.into(), false);
     Ok(leave(tables, way.ifindex))
