@@ -20,6 +20,7 @@ use lb_common::flow::{About, Key, Tuple, Word};
 use lb_common::reason::Reason;
 use lb_common::sched::{Choice, Part};
 use lb_common::wire::Frame;
+use lb_common::wire::checksum::Span;
 
 /// A number that may be none, as one more; 0 for none.
 #[inline(always)]
@@ -206,9 +207,14 @@ global! {
     stage_encapsulate(inner: u64, server: u32, flags: u32, mtu: u32), 1 + INCONSISTENT => |tables, frame, packet| {
         let inner = stages::Inner::from_bits(inner);
         match stages::encapsulate(&mut frame, &tables, inner, server, flags, mtu as u16) {
-            Ok(()) => 0,
+            Ok(None) => 0,
+            Ok(Some(span)) => span.bits(),
             Err(reason) => 1 + reason as u64,
         }
+    };
+    stage_fill_checksum(span: u64), 0 => |tables, frame, packet| {
+        let span = Span::from_bits(span);
+        u64::from(stages::fill_checksum(&mut frame, &tables, span).is_some())
     };
     stage_answer(reason: u32), GONE => |tables, frame, packet| {
         Ending::of(stages::answer(&mut frame, &tables, packet, Reason::from_number(reason))).bits()
@@ -382,8 +388,13 @@ impl<'a> Stages for Maps<'a> {
         server: u32,
         flags: u32,
         mtu: u16,
-    ) -> u32 {
-        stage_encapsulate(self.context(), inner.bits(), server, flags, mtu.into()) as u32
+    ) -> u64 {
+        stage_encapsulate(self.context(), inner.bits(), server, flags, mtu.into())
+    }
+
+    #[inline(always)]
+    fn fill_checksum<F: Frame>(&self, _: &mut F, span: Span) -> bool {
+        stage_fill_checksum(self.context(), span.bits()) != 0
     }
 
     #[inline(always)]

@@ -20,10 +20,11 @@ use super::{Packet, Tables, Verdict, kind};
 use crate::addr::{Addr, protocol};
 use crate::layout::{Hint, features, port_index};
 use crate::reason::Reason;
+use crate::wire::checksum::{self, Span};
 use crate::wire::tcp_flags::{ACK, FIN, RST, SYN};
-use crate::wire::{Ethernet, Frame, Icmp, Ipv4, Ipv6, Tcp, checksum, ethertype, icmp};
+use crate::wire::{Ethernet, Frame, Icmp, Ipv4, Ipv6, Tcp, ethertype, icmp};
 
-/// Makes an answer of the frame, or leaves it as it was.
+/// Makes an answer of the frame, all but [`checksum_of`] it, or leaves the frame as it was.
 #[inline(always)]
 pub fn answer<F: Frame, T: Tables>(
     frame: &mut F,
@@ -164,12 +165,30 @@ fn error<F: Frame, T: Tables>(
     let mut icmp = Icmp::at(frame, at)?;
     icmp.set_kind_and_code(error.kind, error.code);
     icmp.set_rest(error.rest);
-    let mut sum = checksum::sum(frame, tables, at, len)?;
     if !v4 {
-        sum += checksum::pseudo(source, packet.tuple.client, protocol::ICMPV6, len as u16);
+        let client = packet.tuple.client;
+        let pseudo = checksum::pseudo(source, client, protocol::ICMPV6, len as u16);
+        icmp.set_checksum_word(Span::begin(pseudo));
     }
-    Icmp::at(frame, at)?.set_checksum_word(checksum::field(sum));
     Some(())
+}
+
+/// The checksum of an answer to `packet` that is still to be made: of an ICMP error; none of a reset.
+#[inline(always)]
+pub(super) fn checksum_of<F: Frame>(frame: &mut F, packet: &Packet, reason: u32) -> Option<Span> {
+    if reason == Reason::NoServerReset as u32 {
+        return None;
+    }
+    let network = packet.network();
+    let (at, len) = if packet.tuple.client.is_v4() {
+        let ip = Ipv4::at(frame, network)?;
+        let len = ip.total_length().wrapping_sub(Ipv4::LEN as u16);
+        (network + Ipv4::LEN, len)
+    } else {
+        let ip = Ipv6::at(frame, network)?;
+        (network + Ipv6::LEN, ip.payload_length())
+    };
+    Some(Span::new(at, len, at + 2))
 }
 
 #[inline(always)]

@@ -189,7 +189,14 @@ pub fn rest<F: Frame, T: Stages>(frame: &mut F, tables: &T) -> Ending {
     let packet: &Packet = packet.borrow();
     let ending = direct(frame, tables, packet);
     if ending.is_answered() {
-        return tables.answer(frame, packet, ending.value());
+        let ending = tables.answer(frame, packet, ending.value());
+        if ending.kind() == Ending::ANSWER
+            && let Some(span) = answer::checksum_of(frame, packet, ending.value())
+            && !tables.fill_checksum(frame, span)
+        {
+            return Ending::refusal(Reason::Inconsistent as u32);
+        }
+        return ending;
     }
     ending
 }

@@ -4,6 +4,8 @@ use super::{Ending, Packet, Tables, kind};
 use crate::flow::{About, Key, Tuple, Word};
 use crate::reason::Reason;
 use crate::wire::Frame;
+use crate::wire::checksum::Span;
+pub use crate::wire::checksum::fill as fill_checksum;
 use core::borrow::Borrow;
 
 pub use super::answer::answer;
@@ -132,8 +134,8 @@ pub trait Stages: Tables + Sized {
         }
     }
 
-    /// Puts a packet into the tunnel to a server, all but the Ethernet addresses; gives 0, or the
-    /// number of the reason why not, plus 1.
+    /// Puts a packet into the tunnel to a server, all but the Ethernet addresses. Gives 0, or the
+    /// number of the reason why not, plus 1, or the checksum that is to be made.
     fn encapsulate<F: Frame>(
         &self,
         frame: &mut F,
@@ -141,11 +143,17 @@ pub trait Stages: Tables + Sized {
         server: u32,
         flags: u32,
         mtu: u16,
-    ) -> u32 {
+    ) -> u64 {
         match encapsulate(frame, self, inner, server, flags, mtu) {
-            Ok(()) => 0,
-            Err(reason) => 1 + reason as u32,
+            Ok(None) => 0,
+            Ok(Some(span)) => span.bits(),
+            Err(reason) => 1 + reason as u64,
         }
+    }
+
+    /// Makes a checksum; false when the frame is too short for it.
+    fn fill_checksum<F: Frame>(&self, frame: &mut F, span: Span) -> bool {
+        fill_checksum(frame, self, span).is_some()
     }
 
     fn reply<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {

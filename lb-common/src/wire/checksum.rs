@@ -89,12 +89,7 @@ pub const fn pseudo(source: Addr, destination: Addr, protocol: u8, len: u16) -> 
 ///
 /// It reads every byte, and costs as much: a few hundred nanoseconds for a full frame.
 #[inline(always)]
-pub fn sum<F: Frame, R: Repeat>(
-    frame: &mut F,
-    repeat: &R,
-    offset: usize,
-    len: usize,
-) -> Option<u64> {
+fn sum<F: Frame, R: Repeat>(frame: &mut F, repeat: &R, offset: usize, len: usize) -> Option<u64> {
     let mut body = Sum {
         frame,
         at: offset as u32,
@@ -103,6 +98,64 @@ pub fn sum<F: Frame, R: Repeat>(
     };
     repeat.repeat((len / CHUNK + 1) as u32, &mut body);
     (body.left == 0).then_some(body.sum)
+}
+
+/// A checksum that is to be made by reading every byte it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(u64);
+
+impl Span {
+    const UDP: u64 = 1 << 48;
+
+    /// A checksum in the field at `field` over `len` bytes from `at` on, 1 at least. What it covers
+    /// besides, a pseudo header, is in the field already, by [`Span::begin`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(at: usize, len: u16, field: usize) -> Self {
+        Self(at as u64 & 0xffff | (len as u64) << 16 | (field as u64 & 0x7f) << 32)
+    }
+
+    /// The same for UDP, where a sum of zero is written as all ones (RFC 768).
+    #[inline(always)]
+    #[must_use]
+    pub const fn udp(self) -> Self {
+        Self(self.0 | Self::UDP)
+    }
+
+    /// What the field holds at first, when besides the bytes these words are covered.
+    #[inline(always)]
+    #[must_use]
+    pub const fn begin(pseudo: u64) -> u16 {
+        !field(pseudo)
+    }
+
+    /// The span as a number of more than 16 bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The span of the number that [`Span::bits`] gave.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+/// Makes a checksum; none when the frame ends before.
+#[inline(always)]
+pub fn fill<F: Frame, R: Repeat>(frame: &mut F, repeat: &R, span: Span) -> Option<()> {
+    let (at, len) = (span.0 as usize & 0xffff, (span.0 >> 16) as usize & 0xffff);
+    let sum = field(sum(frame, repeat, at, len)?);
+    let sum = if sum == 0 && span.0 & Span::UDP != 0 {
+        0xffff
+    } else {
+        sum
+    };
+    *frame.window::<2>((span.0 >> 32) as usize & 0x7f)? = sum.to_ne_bytes();
+    Some(())
 }
 
 /// Bytes that one turn of [`sum`] adds.

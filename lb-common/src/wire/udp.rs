@@ -38,11 +38,9 @@ impl Udp<'_> {
         self.0[6..8].fill(0);
     }
 
-    /// Sets the checksum, given as a word. A sum of zero is written as all ones, for a field of zero
-    /// means that there is no checksum.
+    /// Sets the checksum, given as a word; 0 for none.
     #[inline(always)]
     pub fn set_checksum_word(&mut self, word: u16) {
-        let word = if word == 0 { 0xffff } else { word };
         self.0[6..8].copy_from_slice(&word.to_ne_bytes());
     }
 }
@@ -62,7 +60,7 @@ mod tests {
         );
         assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 0, 0]);
         let mut udp = Udp::at(bytes.as_mut_slice(), 0).unwrap();
-        udp.set_checksum_word(0);
-        assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 0xff, 0xff]);
+        udp.set_checksum_word(u16::from_ne_bytes([7, 8]));
+        assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 }
