@@ -553,14 +553,14 @@ fn ipv6_errors_are_translated_too() {
     fragment.extend_from_slice(&header.to_bytes());
     fragment.extend_from_slice(&answer[40..]);
     for quote in [&answer, &fragment] {
-        let frame = error6(VIP6, too_big.clone(), quote);
+        let frame = error6(VIP6, too_big, quote);
         let after = goes(&mut case, &frame, way(1).destination);
         assert_eq!(after[NETWORK + 8..], frame[NETWORK + 8..]);
     }
     fragment[43] = 8;
-    stays(&mut case, &error6(VIP6, too_big.clone(), &fragment));
+    stays(&mut case, &error6(VIP6, too_big, &fragment));
     fragment[6] = 60;
-    stays(&mut case, &error6(VIP6, too_big.clone(), &fragment));
+    stays(&mut case, &error6(VIP6, too_big, &fragment));
 
     // Masqueraded, both ways.
     for (to, quote, expected, mac) in [
@@ -577,7 +577,7 @@ fn ipv6_errors_are_translated_too() {
             MacAddr::new(CLIENT_MAC),
         ),
     ] {
-        let after = goes(&mut case, &error6(to, too_big.clone(), &quote), mac);
+        let after = goes(&mut case, &error6(to, too_big, &quote), mac);
         let (ip, rest) = Ipv6Header::from_slice(&after[NETWORK..]).expect("an IPv6 header");
         let icmp = Icmpv6Slice::from_slice(rest).expect("ICMPv6");
         let right = icmp
