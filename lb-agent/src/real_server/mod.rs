@@ -72,6 +72,20 @@ fn setup(
 ) -> anyhow::Result<Exit> {
     let port = Port::find(&wanted.interface)?;
     let _lock = lock(directory, dry_run)?;
+    let result = setup_locked(wanted, &port, directory, dry_run, out);
+    if result.is_err() && !dry_run {
+        Record::tidy(directory);
+    }
+    result
+}
+
+fn setup_locked(
+    wanted: Wanted,
+    port: &Port,
+    directory: &Path,
+    dry_run: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<Exit> {
     let here = Here::find()?;
     let before = Record::load(directory, &here)?;
     let machine = Machine::look(plan::sysctls(Some(&wanted), before.as_ref()))?;
@@ -86,7 +100,7 @@ fn setup(
         done: Vec::new(),
         attached: None,
     };
-    if let Err(error) = change.make(plan, &port, out) {
+    if let Err(error) = change.make(plan, port, out) {
         change.take_back();
         return Err(error);
     }

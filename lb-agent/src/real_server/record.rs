@@ -165,11 +165,19 @@ impl Record {
             }
             Ok(()) | Err(_) => {}
         }
+        Self::tidy(directory);
+        Ok(())
+    }
+
+    /// Removes the directory with the lock, unless a record or another's files are in it.
+    pub(crate) fn tidy(directory: &Path) {
+        if path(directory).exists() {
+            return;
+        }
         let left = fs::remove_file(directory.join("lock")).and_then(|()| fs::remove_dir(directory));
         if let Err(error) = left {
             tracing::debug!("{} stays: {error}", directory.display());
         }
-        Ok(())
     }
 }
 

@@ -98,7 +98,10 @@ fn realserver(words: &Words<'_>, world: &mut World<'_>) -> Result<Exit, VerbErro
     };
     let rest = words.operands.get(1..).unwrap_or_default();
     // The verb says which it is.
-    if let Some(word) = rest.iter().find(|word| ["--check", "--undo"].contains(*word)) {
+    if let Some(word) = rest
+        .iter()
+        .find(|word| ["--check", "--undo"].contains(*word))
+    {
         return Err(VerbError::Usage {
             verb: REALSERVER.grammar.name,
             what: format!("unexpected `{word}'"),
