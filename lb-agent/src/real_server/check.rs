@@ -9,23 +9,26 @@ use serde::Serialize;
 use std::fmt;
 use std::net::IpAddr;
 
-/// The version of the JSON form.
-const VERSION: u32 = 1;
+/// What the JSON form says it is: `lb-ctl schema realserver` describes it.
+const SCHEMA: &str = "lb-ctl/realserver/1";
 
 /// What was found.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    /// The form's version.
-    version: u32,
+    schema: &'static str,
     /// Whether nothing is wrong; advice does not count.
     ok: bool,
-    /// What the machine was checked for.
-    wanted: Wanted,
+    /// The addresses that the machine was checked for.
+    vips: Vec<IpAddr>,
+    interface: String,
+    /// The kinds of tunnels; none for direct routing.
+    tunnels: Vec<String>,
+    /// GUE's port, where that is one of them.
+    gue_port: Option<u16>,
     /// What was looked at.
     findings: Vec<Finding>,
-    /// What the program has counted since it was attached, by label.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    events: Option<Vec<Event>>,
+    /// What the program has counted since it was attached; none without it.
+    events: Vec<Event>,
 }
 
 /// One thing that was looked at.
@@ -37,7 +40,6 @@ pub(super) struct Finding {
     /// What was found.
     text: String,
     /// What mends it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
 }
 
@@ -101,21 +103,25 @@ pub(super) fn check(wanted: &Wanted, machine: &Machine, program: &Program) -> Re
             fine("syn-cookies", "floods of SYNs are answered with cookies")
         });
     }
-    let events = program.events.as_ref().map(|events| {
-        let event = |(label, count): &(&'static str, u64)| Event {
-            label,
-            count: *count,
-        };
-        events.iter().map(event).collect()
-    });
+    let decapsulation = wanted.decapsulation.as_ref();
+    let events = decapsulation.and(program.events.as_deref());
+    let event = |(label, count): &(&'static str, u64)| Event {
+        label,
+        count: *count,
+    };
     Report {
-        version: VERSION,
+        schema: SCHEMA,
         ok: findings
             .iter()
             .all(|finding| finding.status != Status::Failure),
-        wanted: wanted.clone(),
+        vips: wanted.vips.clone(),
+        interface: wanted.interface.clone(),
+        tunnels: decapsulation.map_or_else(Vec::new, |d| d.tunnels.clone()),
+        gue_port: decapsulation
+            .filter(|decapsulation| decapsulation.has(Tunnel::Gue))
+            .map(|decapsulation| decapsulation.gue_port),
         findings,
-        events: wanted.decapsulation.as_ref().and(events),
+        events: events.unwrap_or_default().iter().map(event).collect(),
     }
 }
 
@@ -139,7 +145,7 @@ impl fmt::Display for Report {
         for finding in &self.findings {
             writeln!(f, "{finding}")?;
         }
-        for Event { label, count } in self.events.iter().flatten() {
+        for Event { label, count } in &self.events {
             if *count > 0 {
                 writeln!(f, "{count:>12} {label}")?;
             }

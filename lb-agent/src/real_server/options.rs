@@ -243,13 +243,11 @@ mod tests {
         let words = ["lb-agent", "real-server"]
             .into_iter()
             .chain(line.split_whitespace());
-        match Cli::try_parse_from(words)
-            .map_err(|error| error.to_string())?
-            .command
-        {
-            Command::RealServer(options) => Ok(options),
-            Command::Run(_) | Command::Detach(_) | Command::Verify(_) => Err("another".to_owned()),
-        }
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        let Command::RealServer(options) = cli.command else {
+            return Err("another".to_owned());
+        };
+        Ok(options)
     }
 
     fn wanted(line: &str) -> Result<Option<Wanted>, String> {

@@ -57,7 +57,7 @@ fn words_that_are_no_verbs_start_nothing() {
             "{words:?}"
         );
     }
-    let help = run(0, &["help"]);
+    let help = run(0, &["setup", "--help"]);
     assert_eq!(help.status.code(), Some(0));
     assert!(text(&help.stdout).contains("--decapsulate TUNNELS"));
 }
