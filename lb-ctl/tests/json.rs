@@ -82,7 +82,12 @@ fn every_document_fits_its_schema() {
             words.extend(["ipvsadm", "-"]);
         }
         words.extend(["-o", "json"]);
-        let document = json(&words, &import, code);
+        let document = match schema.name {
+            // lb-agent prints it, and its tests hold it to this file.
+            "realserver" => serde_json::from_str(include_str!("realserver/report.json")),
+            _ => Ok(json(&words, &import, code)),
+        };
+        let document = document.expect("JSON");
         let printed = json(&["schema", schema.name], "", 0);
         assert_eq!(printed["properties"]["schema"]["const"], schema.id());
         check(&document, &printed, schema.name);

@@ -2,6 +2,7 @@
 
 use super::attach::{self, Port};
 use super::clock::{self, Moment};
+use super::decapsulation;
 use super::grace;
 use super::maps::{self, Maps, Pinned};
 use super::object::object;
@@ -288,9 +289,8 @@ impl Loaded {
     }
 }
 
-/// Loads every program without attaching, and tells what the verifier says.
-pub(crate) fn verify() -> anyhow::Result<()> {
-    use std::io::Write as _;
+/// Loads every program of the director without attaching, and tells what the verifier says.
+pub(crate) fn verify(out: &mut dyn std::io::Write) -> anyhow::Result<()> {
     let clock = measure_clock()?;
     let sizes = Sizes {
         services: 16,
@@ -299,19 +299,28 @@ pub(crate) fn verify() -> anyhow::Result<()> {
     };
     let mut object = load_object(sizes, cpus()?, clock, None)?;
     let names: Vec<String> = object.programs().map(|(name, _)| name.to_owned()).collect();
-    let mut out = std::io::stdout().lock();
-    for name in names {
-        let info = load_program(&mut object, &name)?.info()?;
-        writeln!(
-            out,
-            "{name}: {} instructions verified, {} bytes translated, {} bytes of machine code",
-            info.verified_instruction_count()
-                .map_or("?".to_owned(), |count| count.to_string()),
-            info.size_translated()
-                .map_or("?".to_owned(), |size| size.to_string()),
-            info.size_jitted(),
-        )?;
+    for name in names.iter().filter(|name| *name != decapsulation::PROGRAM) {
+        report(name, load_program(&mut object, name)?, out)?;
     }
+    Ok(())
+}
+
+/// Tells what the verifier said of a loaded program.
+pub(super) fn report(
+    name: &str,
+    program: &Xdp,
+    out: &mut dyn std::io::Write,
+) -> anyhow::Result<()> {
+    let info = program.info()?;
+    writeln!(
+        out,
+        "{name}: {} instructions verified, {} bytes translated, {} bytes of machine code",
+        info.verified_instruction_count()
+            .map_or("?".to_owned(), |count| count.to_string()),
+        info.size_translated()
+            .map_or("?".to_owned(), |size| size.to_string()),
+        info.size_jitted(),
+    )?;
     Ok(())
 }
 
@@ -382,7 +391,7 @@ fn load_object(
         .map_err(|error| explain(error.into(), "making the maps"))
 }
 
-fn load_program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
+pub(super) fn load_program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
     let program = program(object, name)?;
     program
         .load()
@@ -390,7 +399,7 @@ fn load_program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut 
     Ok(program)
 }
 
-fn program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
+pub(super) fn program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
     let program = object.program_mut(name);
     let program = program.with_context(|| format!("the object has no program {name}"))?;
     Ok(program.try_into()?)
@@ -411,7 +420,7 @@ fn put_rest(object: &mut Ebpf) -> anyhow::Result<()> {
 }
 
 /// The error with the cure, as far as the kernel's answer tells one.
-fn explain(error: anyhow::Error, doing: &str) -> anyhow::Error {
+pub(super) fn explain(error: anyhow::Error, doing: &str) -> anyhow::Error {
     let release = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_default();

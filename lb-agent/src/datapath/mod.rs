@@ -8,6 +8,7 @@
 //! | `object` | the compiled program, embedded |
 //! | `load` | the program into the kernel, with its maps |
 //! | `attach` | the program on interfaces |
+//! | `decapsulation` | the program of real servers, apart from all others |
 //! | `pin`, `link` | the pin directory: mount, lock, removal |
 //! | `maps` | every map by name, made or adopted |
 //! | `mapped` | a map's array as memory of this process |
@@ -25,6 +26,7 @@
 
 mod attach;
 mod clock;
+pub(crate) mod decapsulation;
 mod describe;
 mod directory;
 mod flows;
@@ -44,6 +46,7 @@ mod schedule;
 mod servers;
 mod table;
 
+pub(crate) use attach::Port;
 pub(crate) use punts::{Punt, Punts};
 
 use crate::config::Config;
@@ -74,5 +77,9 @@ pub(crate) fn detach(config: &Config) -> anyhow::Result<()> {
 ///
 /// When the kernel refuses one.
 pub(crate) fn verify(_config: &Config) -> anyhow::Result<()> {
-    load::verify()
+    let mut out = std::io::stdout().lock();
+    let director = load::verify(&mut out);
+    // One that is refused does not keep the other from being looked at.
+    decapsulation::verify(&mut out)?;
+    director
 }

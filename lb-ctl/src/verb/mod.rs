@@ -6,6 +6,7 @@ mod import;
 mod list;
 mod man;
 mod mark;
+mod realserver;
 mod schema;
 mod service;
 mod setting;
@@ -38,6 +39,7 @@ pub const VERBS: &[Verb] = &[
     mark::MARK,
     setting::SETTING,
     service::SERVICE,
+    realserver::REALSERVER,
     import::IMPORT,
     schema::SCHEMA,
     completions::COMPLETIONS,
@@ -83,6 +85,19 @@ pub enum VerbError {
     /// The agent did not answer.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The program that does the work cannot be started.
+    #[error(
+        "lb-ctl {verb}: cannot start {agent}, which does the work: {source}; install lb-agent beside \
+         lb-ctl, or set LB_AGENT to its path"
+    )]
+    Agent {
+        /// The verb.
+        verb: &'static str,
+        /// The program.
+        agent: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// The answer could not be printed.
     #[error("output: {0}")]
     Output(#[from] io::Error),
@@ -150,6 +165,7 @@ fn end(error: &VerbError, world: &mut World<'_>) -> Exit {
         VerbError::Usage { .. } => Exit::Usage,
         VerbError::Refused { .. } => Exit::Negative,
         VerbError::Control(_)
+        | VerbError::Agent { .. }
         | VerbError::File { .. }
         | VerbError::Problems(..)
         | VerbError::Output(_)
@@ -163,6 +179,7 @@ fn end(error: &VerbError, world: &mut World<'_>) -> Exit {
         VerbError::Usage { .. }
         | VerbError::Refused { .. }
         | VerbError::Control(_)
+        | VerbError::Agent { .. }
         | VerbError::File { .. }
         | VerbError::Problems(..)
         | VerbError::Output(_)

@@ -21,6 +21,7 @@ pub(super) const SCHEMA: Verb = Verb {
                 ("marks", "of lb-ctl mark list"),
                 ("settings", "of lb-ctl setting"),
                 ("service", "of lb-ctl service"),
+                ("realserver", "of lb-ctl realserver check"),
                 ("import", "of lb-ctl import"),
             ],
             optional: false,

@@ -5,6 +5,7 @@
 //! Needs root, QEMU, the release builds of the programs, and Debian's packages at the first run.
 
 mod connections;
+mod real_server;
 mod schedulers;
 mod script;
 mod subject;

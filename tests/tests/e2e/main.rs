@@ -14,6 +14,7 @@ mod masquerade;
 mod neighbours;
 mod no_server;
 mod persistence;
+mod real_server;
 mod refusals;
 mod restarts;
 mod scheduling;

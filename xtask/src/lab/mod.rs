@@ -38,6 +38,7 @@ pub mod host;
 pub mod interrupt;
 pub mod listing;
 pub mod plan;
+pub mod real_server;
 pub mod register;
 pub mod verb;
 pub mod wait;

@@ -80,6 +80,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &MARKS,
     &SETTINGS,
     &SERVICE_EXTRAS,
+    &REALSERVER,
     &IMPORT,
 ];
 
@@ -450,6 +451,54 @@ const DAEMON: &[Field] = &[
     field("group", Text, "the multicast group"),
     field("port", Number, "the UDP port"),
     field("ttl", Number, "the TTL of what it sends"),
+];
+
+/// `lb-ctl realserver check`, which lb-agent prints.
+pub const REALSERVER: Schema = Schema {
+    name: "realserver",
+    version: 1,
+    command: "lb-ctl realserver check",
+    fields: &[
+        field(
+            "ok",
+            Flag,
+            "whether clients are served; advice does not count",
+        ),
+        field("vips", Texts, "the addresses that were looked for"),
+        field("interface", Text, "where the director's packets come in"),
+        field(
+            "tunnels",
+            Texts,
+            "the tunnels that packets are to be taken out of",
+        ),
+        or_null("gue_port", Number, "the UDP port of gue; null without it"),
+        field("findings", Objects(FINDING), "what was looked at"),
+        field(
+            "events",
+            Objects(EVENT),
+            "what the program counted since it was attached",
+        ),
+    ],
+};
+
+const FINDING: &[Field] = &[
+    field("check", Text, "what was looked at, by a name for scripts"),
+    field(
+        "status",
+        OneOf(&["ok", "warning", "failure"]),
+        "how bad it is",
+    ),
+    field("text", Text, "what was found"),
+    or_null("fix", Text, "what mends it; null when it is well"),
+];
+
+const EVENT: &[Field] = &[
+    field(
+        "label",
+        Text,
+        "the tunnel that packets came out of, or why they did not",
+    ),
+    field("count", Number, "how many packets"),
 ];
 
 /// `lb-ctl import`.
