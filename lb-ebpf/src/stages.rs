@@ -81,7 +81,13 @@ global! {
         }
     };
     stage_choose(record: u32), INCONSISTENT => |tables, frame, packet| {
-        word_or_reason(stages::choose(&tables, packet, record))
+        match stages::choose(&tables, packet, record) {
+            Ok(choice) => choice.bits().into(),
+            Err(reason) => reason as u64,
+        }
+    };
+    stage_settle(record: u32, choice: u32), INCONSISTENT => |tables, frame, packet| {
+        word_or_reason(stages::settle(&tables, packet, record, Choice::from_bits(choice)))
     };
     stage_enter_connection(word: u64), 0 => |tables, frame, packet| {
         u64::from(stages::enter_connection(&tables, packet, Word::from_bits(word)))
@@ -117,8 +123,14 @@ global! {
     stage_schedule(record: u32), 0 => |tables, frame, packet| {
         stages::schedule(&tables, packet, record).bits().into()
     };
+    stage_is_overloaded(server: u32), 0 => |tables, frame, packet| {
+        u64::from(stages::is_overloaded(&tables, server))
+    };
     stage_recall(record: u32, fresh: u32), 0 => |tables, frame, packet| {
         stages::recall(&tables, packet, record, Choice::from_bits(fresh)).bits().into()
+    };
+    stage_prune(record: u32, choice: u32), 0 => |tables, frame, packet| {
+        stages::prune(&tables, packet, record, Choice::from_bits(choice)).bits().into()
     };
     stage_remembered(record: u32, chosen: u64, destination: u32), 0 => |tables, frame, packet| {
         let part = if destination == 0 { Part::Member } else { Part::Destination };
@@ -203,8 +215,17 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
-    fn choose(&self, _: &Packet, record: u32) -> Result<Word, Reason> {
-        as_word(stage_choose(self.context(), record))
+    fn choose(&self, _: &Packet, record: u32) -> Result<Choice, Reason> {
+        let choice = stage_choose(self.context(), record) as u32;
+        if choice & Choice::VALID == 0 {
+            return Err(Reason::from_number(choice));
+        }
+        Ok(Choice::from_bits(choice))
+    }
+
+    #[inline(always)]
+    fn settle(&self, _: &Packet, record: u32, choice: Choice) -> Result<Word, Reason> {
+        as_word(stage_settle(self.context(), record, choice.bits()))
     }
 
     #[inline(always)]
@@ -253,8 +274,18 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
+    fn is_overloaded(&self, server: u32) -> bool {
+        stage_is_overloaded(self.context(), server) != 0
+    }
+
+    #[inline(always)]
     fn recall(&self, _: &Packet, record: u32, fresh: Choice) -> Choice {
         Choice::from_bits(stage_recall(self.context(), record, fresh.bits()) as u32)
+    }
+
+    #[inline(always)]
+    fn prune(&self, _: &Packet, record: u32, choice: Choice) -> Choice {
+        Choice::from_bits(stage_prune(self.context(), record, choice.bits()) as u32)
     }
 
     #[inline(always)]

@@ -68,7 +68,7 @@ pub(crate) fn plan(
         course.begun |= before.is_none_or(|before| before.kind != kind);
     }
     let memory = match before {
-        _ if !Kind::remembers(kind as u32) => 0,
+        _ if !kind.remembers() => 0,
         Some(before) if !course.begun => before.memory,
         Some(_) | None => RandomState::new().build_hasher().finish() as u32,
     };
@@ -229,7 +229,7 @@ pub(crate) fn first_slot(block: Block) -> u32 {
 /// The block of the table that a record names.
 #[must_use]
 pub(crate) fn table_of(kind: Kind, service: &Service) -> Option<Block> {
-    let has_one = !Kind::remembers(kind as u32) && service.table_len != 0;
+    let has_one = !kind.remembers() && service.table_len != 0;
     has_one.then(|| Block::new(service.table / SLOTS, service.table_len.div_ceil(SLOTS)))
 }
 

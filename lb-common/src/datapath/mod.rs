@@ -35,6 +35,7 @@ use crate::layout::{
     features, punt, server_flags, settings,
 };
 use crate::reason::Reason;
+use crate::sched::Choice;
 use crate::state::Class;
 use crate::time::Tick;
 use crate::wire::{Frame, MacAddr};
@@ -255,14 +256,25 @@ fn request<F: Frame, T: Stages>(
 /// program 512 bytes of stack together.
 #[inline(always)]
 fn open<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Reason> {
-    let chosen = tables.choose(packet, record)?;
-    if chosen.has(Word::NEW_CHOICE) {
+    let mut choice = tables.choose(packet, record)?;
+    if choice.has(Choice::TO_SCHEDULE) {
+        let mut made = tables.schedule(packet, record);
+        if made.has(Choice::TO_RECALL) {
+            made = tables.recall(packet, record, made);
+        }
+        if made.has(Choice::TO_PRUNE) {
+            made = tables.prune(packet, record, made);
+        }
+        choice = choice.and(made);
+    }
+    let chosen = tables.settle(packet, record, choice)?;
+    if choice.has(Choice::TO_REMEMBER) {
         tables.remember_choice(packet, record, chosen);
     }
     if chosen.has(Word::NEW_TEMPLATE) {
         tables.begin_template(packet, record, chosen);
     }
-    let word = chosen.without(Word::NEW_TEMPLATE | Word::NEW_CHOICE);
+    let word = chosen.without(Word::NEW_TEMPLATE);
     if !word.has(Word::ONE_PACKET) {
         if !tables.enter_connection(packet, word) {
             return tables.without_entry(packet, record, word);

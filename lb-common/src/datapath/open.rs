@@ -5,7 +5,7 @@ use crate::addr::{Addr, protocol};
 use crate::flow::{About, Counts, Insertion, Role, Tuple, Word};
 use crate::layout::{Service, punt, server_flags, service_flags, settings};
 use crate::reason::Reason;
-use crate::sched;
+use crate::sched::{self, Choice};
 use crate::state::{Class, Direction, sctp, tcp};
 use crate::time::Tick;
 use crate::wire::tcp_flags::RST;
@@ -28,9 +28,10 @@ pub fn help<T: Tables>(tables: &T, packet: &Packet, record: u32) -> Result<(), R
     })
 }
 
-/// Chooses the server of a new flow; gives the flow's word.
+/// Begins to choose the server of a new flow: perhaps it has one already, perhaps its scheduler is
+/// to be asked.
 #[inline(always)]
-pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Reason> {
+pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Choice, Reason> {
     if is_martian(packet) {
         return Err(Reason::Martian);
     }
@@ -39,41 +40,50 @@ pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Wor
         return Err(Reason::NoService);
     }
     // Of an FTP service's data ports only a persistent one schedules connections.
-    let own_port = service.mark != 0 || service.port == u32::from(packet.tuple.port().number());
-    if !own_port && service.persistence == 0 {
+    if !is_own_port(packet, service) && service.persistence == 0 {
         return Err(Reason::NoService);
     }
     let key = packet.tuple.key(tables.flow_seed());
     let untracked = tables
         .untracked(service.id)
         .is_some_and(|until| !until.is_past(tables.now()));
-    let (mut server, mut flags) = (None, 0);
     if untracked && !packet.is_syn() {
         // It may be of a flow that found no room when it opened: where that one went, go on.
-        server = tables.schedule_stateless(record, &key);
-    } else if !may_open(tables, packet) {
+        return Ok(Choice::of(tables.schedule_stateless(record, &key)));
+    }
+    if !may_open(tables, packet) {
         return Err(Reason::NoFlow);
-    } else {
-        if service.persistence != 0 {
-            server = persist::by_template(tables, packet, service);
-            flags = Word::CONTROLLED;
-        }
-        if server.is_none() {
-            let mut choice = tables.schedule(packet, record);
-            if sched::Kind::remembers(service.scheduler) {
-                choice = tables.recall(packet, record, choice);
-            }
-            server = choice.server();
-            if service.persistence != 0 {
-                flags |= Word::NEW_TEMPLATE;
-            }
-            if choice.is_to_remember() {
-                flags |= Word::NEW_CHOICE;
-            }
+    }
+    if service.persistence == 0 {
+        return Ok(Choice::NONE.with(Choice::TO_SCHEDULE));
+    }
+    let choice = match persist::by_template(tables, packet, service) {
+        Some(server) => Choice::of(Some(server)),
+        None => Choice::NONE.with(Choice::TO_SCHEDULE),
+    };
+    Ok(choice.with(Choice::CONTROLLED))
+}
+
+/// Ends the choice of a new flow's server; gives the flow's word.
+#[inline(always)]
+pub fn settle<T: Tables>(
+    tables: &T,
+    packet: &Packet,
+    record: u32,
+    choice: Choice,
+) -> Result<Word, Reason> {
+    let service = tables.service(record).ok_or(Reason::Inconsistent)?;
+    let server = choice.server().ok_or(refusal(service, packet))?;
+    let mut flags = 0;
+    if !is_own_port(packet, service) {
+        flags |= Word::KEEPS_PORT;
+    }
+    if choice.has(Choice::CONTROLLED) {
+        flags |= Word::CONTROLLED;
+        if choice.has(Choice::TO_SCHEDULE) {
+            flags |= Word::NEW_TEMPLATE;
         }
     }
-    let server = server.ok_or(refusal(service, packet))?;
-    let flags = flags | if own_port { 0 } else { Word::KEEPS_PORT };
     let method = tables.server(server).map_or(0, |(flags, _)| flags) & server_flags::METHOD;
     let class = first_class(packet, method == server_flags::MASQUERADE);
     let deadline = tables.now().after(tables.timeout(class));
@@ -87,6 +97,12 @@ pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Wor
         sched::note_connection(tables, server, one_packet);
     }
     Ok(Word::new(server, class, deadline).with(flags))
+}
+
+/// Whether a packet is for the service's own port, and not for an FTP service's data.
+#[inline(always)]
+fn is_own_port(packet: &Packet, service: &Service) -> bool {
+    service.mark != 0 || service.port == u32::from(packet.tuple.port().number())
 }
 
 /// Why a packet goes nowhere when no server may take it. The data ports of an FTP service are the

@@ -12,12 +12,12 @@ pub use super::find::further;
 pub use super::fragment::{
     follow as fragment, remember as remember_fragment, remember_reply as remember_reply_fragment,
 };
-pub use super::open::{choose, enter, enter_connection, help, without_entry};
+pub use super::open::{choose, enter, enter_connection, help, settle, without_entry};
 pub use super::parse::parse;
 pub use super::persist::{hold as hold_template, new_template};
 pub use super::reply::{keep as keep_reply, reply};
 use crate::sched::{Choice, Part};
-pub use crate::sched::{recall, remembered, schedule, schedule_stateless};
+pub use crate::sched::{is_overloaded, prune, recall, remembered, schedule, schedule_stateless};
 
 /// The stages as methods of the tables, so that the kernel's side can make each a function that
 /// the verifier checks once and by itself. On the host they are the functions of this module.
@@ -37,8 +37,12 @@ pub trait Stages: Tables + Sized {
         help(self, packet, record)
     }
 
-    fn choose(&self, packet: &Packet, record: u32) -> Result<Word, Reason> {
+    fn choose(&self, packet: &Packet, record: u32) -> Result<Choice, Reason> {
         choose(self, packet, record)
+    }
+
+    fn settle(&self, packet: &Packet, record: u32, choice: Choice) -> Result<Word, Reason> {
+        settle(self, packet, record, choice)
     }
 
     /// Makes the entry of a new connection; false when there is no room.
@@ -65,8 +69,16 @@ pub trait Stages: Tables + Sized {
         schedule(self, packet, record)
     }
 
+    fn is_overloaded(&self, server: u32) -> bool {
+        is_overloaded(self, server)
+    }
+
     fn recall(&self, packet: &Packet, record: u32, fresh: Choice) -> Choice {
         recall(self, packet, record, fresh)
+    }
+
+    fn prune(&self, packet: &Packet, record: u32, choice: Choice) -> Choice {
+        prune(self, packet, record, choice)
     }
 
     /// Makes the entries that remember a choice.

@@ -256,8 +256,6 @@ impl Word {
     pub const ONE_PACKET: u64 = 1 << 30;
     /// Of a flow that is being opened: its template is to be made. Never in the table.
     pub const NEW_TEMPLATE: u64 = 1 << 31;
-    /// Of a flow that is being opened: its scheduler is to remember its server. Never in the table.
-    pub const NEW_CHOICE: u64 = 1 << 56;
     const FLAGS: u64 = Self::REPLY | Self::CONTROLLED | Self::KEEPS_PORT | Self::ONE_PACKET;
 
     /// A live flow's word.

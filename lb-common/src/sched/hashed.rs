@@ -3,14 +3,16 @@
 
 use super::hashing::{MH_KEYS, MH_SLOTS, SLOTS, fold, siphash, slot};
 use super::{Kind, is_usable};
-use crate::datapath::{Packet, Tables};
+use crate::datapath::{Packet, Stages};
 use crate::layout::{Service, service_flags};
 use crate::repeat::Body;
+
+const MH: u32 = Kind::Mh as u32;
 
 /// The server for a packet; with the fallback flag, another one instead of a server that cannot
 /// be used.
 #[inline(always)]
-pub(super) fn pick<T: Tables>(tables: &T, service: &Service, packet: &Packet) -> Option<u32> {
+pub(super) fn pick<T: Stages>(tables: &T, service: &Service, packet: &Packet) -> Option<u32> {
     let by_destination = service.scheduler == Kind::Dh as u32;
     let mut number = if by_destination {
         fold(packet.tuple.address)
@@ -20,7 +22,7 @@ pub(super) fn pick<T: Tables>(tables: &T, service: &Service, packet: &Packet) ->
     if !by_destination && service.flags & service_flags::SCHED_2 != 0 {
         number = number.wrapping_add(packet.tuple.client_port().number().into());
     }
-    let mh = service.scheduler == Kind::Mh as u32;
+    let mh = service.scheduler == MH;
     let start = if mh {
         siphash(number, MH_KEYS[0]) % MH_SLOTS
     } else {
@@ -29,36 +31,36 @@ pub(super) fn pick<T: Tables>(tables: &T, service: &Service, packet: &Packet) ->
     let mut search = Search {
         tables,
         service,
-        mh,
         number,
         start,
         slot: start,
         tried: 0,
-        found: None,
+        found: 0,
     };
     let fallback = !by_destination && service.flags & service_flags::SCHED_1 != 0;
     let slots = if mh { MH_SLOTS } else { SLOTS };
     tables.repeat(if fallback { slots + 1 } else { 1 }, &mut search);
-    search.found
+    search.found.checked_sub(1).map(|server| server as u32)
 }
 
 /// The search through the slots, one a turn.
+#[repr(C)]
 struct Search<'a, T> {
     tables: &'a T,
     service: &'a Service,
-    mh: bool,
+    /// Slots behind the first that were tried.
+    tried: u64,
+    /// The server's id plus 1; 0 for none.
+    found: u64,
     /// What is hashed.
     number: u32,
     /// The first slot.
     start: u32,
     /// The slot in this turn.
     slot: u32,
-    /// Slots behind the first that were tried.
-    tried: u32,
-    found: Option<u32>,
 }
 
-impl<T: Tables> Body for Search<'_, T> {
+impl<T: Stages> Body for Search<'_, T> {
     #[inline(always)]
     fn turn(&mut self) -> bool {
         let Service {
@@ -79,16 +81,15 @@ impl<T: Tables> Body for Search<'_, T> {
         let Some(member) = self.tables.member(first.wrapping_add(place - 1)) else {
             return true;
         };
-        let thresholds = flags & service_flags::THRESHOLDS != 0;
-        if is_usable(self.tables, member, thresholds) {
-            self.found = Some(member.server);
+        if is_usable(self.tables, member, flags) {
+            self.found = u64::from(member.server) + 1;
             return true;
         }
-        self.slot = if self.mh {
-            let offset = (self.tried + self.start) % MH_SLOTS;
+        self.slot = if self.service.scheduler == MH {
+            let offset = (self.tried as u32 + self.start) % MH_SLOTS;
             siphash(self.number.wrapping_add(offset), MH_KEYS[0]) % MH_SLOTS
         } else {
-            (self.tried + 2 * self.start) % SLOTS
+            (self.tried as u32 + 2 * self.start) % SLOTS
         };
         self.tried += 1;
         false

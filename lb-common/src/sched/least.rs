@@ -20,12 +20,6 @@ use super::{Kind, Step};
 use crate::datapath::Tables;
 use crate::layout::{Member, ServerState, Service};
 
-const LC: u32 = Kind::Lc as u32;
-const SED: u32 = Kind::Sed as u32;
-const NQ: u32 = Kind::Nq as u32;
-const FO: u32 = Kind::Fo as u32;
-const OVF: u32 = Kind::Ovf as u32;
-
 /// What a server's connections cost it.
 #[inline(always)]
 pub(super) const fn overhead(state: &ServerState) -> u32 {
@@ -34,6 +28,10 @@ pub(super) const fn overhead(state: &ServerState) -> u32 {
 }
 
 /// A server's load and the weight it is measured by.
+///
+/// Aligned, and what loops begin with 0 has 64 bits: the compiler stores two words that are set at
+/// once together, and the verifier wants that aligned on the stack.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
     pub(super) load: u32,
@@ -41,7 +39,8 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) const NONE: Self = Self { load: 0, weight: 0 };
+    /// More than any server's that has a weight.
+    pub(super) const MOST: Self = Self { load: 1, weight: 0 };
 
     /// Whether this load is less than another, each for its weight.
     #[inline(always)]
@@ -50,49 +49,74 @@ impl Load {
     }
 }
 
+/// What tells the schedulers apart is in factors that are 0 or 1, so that they take one way through
+/// the program.
+#[repr(C)]
 pub(super) struct Pick<'a, T> {
     tables: &'a T,
-    kind: u32,
-    len: u32,
-    index: u32,
     best: Load,
-    found: Option<u32>,
-    light: bool,
+    /// The best server's id plus 1; 0 for none.
+    found: u64,
+    /// Not 0 when a server was seen that is hardly used.
+    light: u64,
+    index: u64,
+    /// The load is the overhead.
+    by_overhead: u32,
+    /// The load is the number of active connections, and 1.
+    by_active: u32,
+    /// The weight counts.
+    by_weight: u32,
+    /// Servers with more active connections than their weight are passed over.
+    bounded: u32,
+    /// The first server without active connections wins at once.
+    idle_first: u32,
 }
 
 impl<'a, T: Tables> Pick<'a, T> {
     #[inline(always)]
     pub(super) fn new(tables: &'a T, service: &Service) -> Self {
+        const LC: u32 = Kind::Lc as u32;
+        const SED: u32 = Kind::Sed as u32;
+        const NQ: u32 = Kind::Nq as u32;
+        const FO: u32 = Kind::Fo as u32;
+        const OVF: u32 = Kind::Ovf as u32;
+
+        let kind = service.scheduler;
+        let factor = |is: bool| u32::from(is) ^ u32::from(tables.blur());
+        let by_active = factor(kind == SED || kind == NQ);
+        let constant = factor(kind == FO || kind == OVF);
         Self {
             tables,
-            kind: service.scheduler,
-            len: service.len,
             index: 0,
-            best: Load::NONE,
-            found: None,
-            light: false,
+            best: Load::MOST,
+            found: 0,
+            light: 0,
+            by_overhead: 1 ^ by_active ^ constant,
+            by_active,
+            by_weight: factor(kind != LC),
+            bounded: factor(kind == OVF),
+            idle_first: factor(kind == NQ),
         }
     }
 
     #[inline(always)]
     pub(super) fn server(&self) -> Option<u32> {
-        self.found
+        self.found.checked_sub(1).map(|server| server as u32)
     }
 
     /// Whether a server that the walk saw, usable or not, has less than half as many active
     /// connections as its weight says.
     #[inline(always)]
     pub(super) fn is_any_light(&self) -> bool {
-        self.light
+        self.light != 0
     }
 }
 
 impl<T: Tables> Step for Pick<'_, T> {
     #[inline(always)]
     fn next(&mut self) -> Option<u32> {
-        let index = self.index;
         self.index += 1;
-        (index < self.len).then_some(index)
+        Some(self.index as u32 - 1)
     }
 
     #[inline(always)]
@@ -100,31 +124,23 @@ impl<T: Tables> Step for Pick<'_, T> {
         let Some(state) = self.tables.server_state(member.server) else {
             return true;
         };
-        self.light |= state.active.wrapping_mul(2) < member.weight;
-        if !usable {
+        let double = 2 * u64::from(state.active);
+        self.light |= double.wrapping_sub(member.weight.into()) >> 63;
+        if !usable || self.bounded.wrapping_mul(state.active) > member.weight {
             return false;
         }
-        let mut this = Load {
-            load: overhead(&state),
-            weight: member.weight,
+        let this = Load {
+            load: overhead(&state)
+                .wrapping_mul(self.by_overhead)
+                .wrapping_add(state.active.wrapping_mul(self.by_active))
+                .wrapping_add(1 ^ self.by_overhead),
+            weight: member.weight * self.by_weight + (1 ^ self.by_weight),
         };
-        if self.kind == LC {
-            this.weight = 1;
-        }
-        if self.kind == SED || self.kind == NQ {
-            this.load = state.active.wrapping_add(1);
-        }
-        if self.kind == FO || self.kind == OVF {
-            this.load = 1;
-        }
-        if self.kind == OVF && state.active > member.weight {
-            return false;
-        }
-        let idle = self.kind == NQ && state.active == 0;
-        if idle || self.found.is_none() || this.is_less(self.best) {
+        let wins = self.idle_first != 0 && state.active == 0;
+        if wins || this.is_less(self.best) {
             self.best = this;
-            self.found = Some(member.server);
+            self.found = u64::from(member.server) + 1;
         }
-        idle
+        wins
     }
 }

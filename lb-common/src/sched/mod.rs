@@ -22,10 +22,10 @@ mod wrr;
 #[cfg(feature = "std")]
 pub use edit::turn_after_changes;
 pub use edit::{first_turn, turn_after_change, turn_of_scheduler};
-pub use recall::{Part, recall, remembered};
-pub use threshold::note_connection;
+pub use recall::{Part, prune, recall, remembered};
+pub use threshold::{is_overloaded, note_connection};
 
-use crate::datapath::{Packet, Tables};
+use crate::datapath::{Packet, Stages};
 use crate::flow;
 use crate::layout::{Member, Service, service_flags};
 use crate::repeat::Body;
@@ -116,35 +116,48 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether the scheduler of this number remembers what it chose for a destination.
-    #[inline(always)]
+    /// Whether the scheduler remembers what it chose for a destination.
     #[must_use]
-    pub const fn remembers(number: u32) -> bool {
-        number == Self::Lblc as u32 || number == Self::Lblcr as u32
+    pub const fn remembers(self) -> bool {
+        matches!(self, Self::Lblc | Self::Lblcr)
     }
 }
 
-/// What a scheduler chose: a server or none, and what lblc and lblcr have to know besides.
+/// The choice of a server for a new flow, on its way: a server or none, and what is to be done.
 ///
 /// From the low end: the server's id (20 bits), and flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice(u32);
 
 impl Choice {
-    /// No server may take the connection.
-    pub const NONE: Self = Self(0);
+    /// No server.
+    pub const NONE: Self = Self(Self::VALID);
 
     const SERVER: u32 = 0xf_ffff;
     const SOME: u32 = 1 << 20;
-    const LIGHT: u32 = 1 << 21;
-    const REMEMBER: u32 = 1 << 22;
+    /// A choice, and not the number of a reason.
+    pub const VALID: u32 = 1 << 31;
+    /// The scheduler is to be asked.
+    pub const TO_SCHEDULE: u32 = 1 << 21;
+    /// The scheduler's memory is to be asked.
+    pub const TO_RECALL: u32 = 1 << 22;
+    /// The set of servers that is remembered is to lose one.
+    pub const TO_PRUNE: u32 = 1 << 23;
+    /// The scheduler is to remember the server.
+    pub const TO_REMEMBER: u32 = 1 << 24;
+    /// The flow is one of a template's.
+    pub const CONTROLLED: u32 = 1 << 25;
+    /// Some server has less than half as many active connections as its weight says.
+    const LIGHT: u32 = 1 << 26;
+    /// It is what would be chosen without memory.
+    const FRESH: u32 = 1 << 27;
 
     /// The choice of this server.
     #[inline(always)]
     #[must_use]
     pub const fn of(server: Option<u32>) -> Self {
         match server {
-            Some(server) => Self(server & Self::SERVER | Self::SOME),
+            Some(server) => Self(server & Self::SERVER | Self::SOME | Self::VALID),
             None => Self::NONE,
         }
     }
@@ -167,38 +180,32 @@ impl Choice {
     #[inline(always)]
     #[must_use]
     pub const fn server(self) -> Option<u32> {
-        if self.0 & Self::SOME != 0 {
+        if self.has(Self::SOME) {
             Some(self.0 & Self::SERVER)
         } else {
             None
         }
     }
 
-    #[inline(always)]
-    const fn with_light(self, light: bool) -> Self {
-        if light {
-            Self(self.0 | Self::LIGHT)
-        } else {
-            self
-        }
-    }
-
-    /// Whether any server has less than half as many active connections as its weight says.
-    #[inline(always)]
-    const fn is_any_light(self) -> bool {
-        self.0 & Self::LIGHT != 0
-    }
-
-    #[inline(always)]
-    const fn to_remember(self) -> Self {
-        Self(self.0 | Self::REMEMBER)
-    }
-
-    /// Whether the server is to be [`remembered`].
+    /// The choice with flags added.
     #[inline(always)]
     #[must_use]
-    pub const fn is_to_remember(self) -> bool {
-        self.0 & Self::SOME != 0 && self.0 & Self::REMEMBER != 0
+    pub const fn with(self, flags: u32) -> Self {
+        Self(self.0 | flags)
+    }
+
+    /// This choice, in which there is no server yet, with another's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether the choice has one of these flags.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, flags: u32) -> bool {
+        self.0 & flags != 0
     }
 }
 
@@ -214,13 +221,13 @@ trait Step {
 
 /// Walks a service's servers as `step` asks, at most `turns` of them.
 #[inline(always)]
-fn walk<T: Tables, S: Step>(tables: &T, service: &Service, turns: u32, step: &mut S) {
+fn walk<T: Stages, S: Step>(tables: &T, service: &Service, turns: u32, step: &mut S) {
     tables.repeat(
         turns,
         &mut Walk {
             tables,
             first: service.first,
-            thresholds: service.flags & service_flags::THRESHOLDS != 0,
+            flags: service.flags,
             step,
         },
     );
@@ -230,11 +237,11 @@ fn walk<T: Tables, S: Step>(tables: &T, service: &Service, turns: u32, step: &mu
 struct Walk<'a, T, S> {
     tables: &'a T,
     first: u32,
-    thresholds: bool,
+    flags: u32,
     step: &'a mut S,
 }
 
-impl<T: Tables, S: Step> Body for Walk<'_, T, S> {
+impl<T: Stages, S: Step> Body for Walk<'_, T, S> {
     #[inline(always)]
     fn turn(&mut self) -> bool {
         let Some(index) = self.step.next() else {
@@ -242,7 +249,7 @@ impl<T: Tables, S: Step> Body for Walk<'_, T, S> {
         };
         match self.tables.member(self.first.wrapping_add(index)) {
             Some(member) => {
-                let usable = is_usable(self.tables, member, self.thresholds);
+                let usable = is_usable(self.tables, member, self.flags);
                 self.step.see(member, usable)
             }
             None => true,
@@ -250,10 +257,13 @@ impl<T: Tables, S: Step> Body for Walk<'_, T, S> {
     }
 }
 
-/// Whether a server may get new connections; `thresholds` says whether its service heeds them.
+/// Whether a server may get new connections of a service with these flags.
 #[inline(always)]
-fn is_usable<T: Tables>(tables: &T, member: Member, thresholds: bool) -> bool {
-    member.weight != 0 && !(thresholds && threshold::is_overloaded(tables, member.server))
+fn is_usable<T: Stages>(tables: &T, member: Member, flags: u32) -> bool {
+    let heeds = flags & service_flags::THRESHOLDS != 0;
+    let usable = member.weight != 0 && !(heeds && tables.is_overloaded(member.server));
+    // Of all ways to here the verifier walks one on.
+    u8::from(usable) ^ tables.blur() != 0
 }
 
 /// What a scheduler remembers: where it stands in the list, and for wrr the current weight.
@@ -326,13 +336,15 @@ fn gcd(mut a: u32, mut b: u32) -> u32 {
 
 /// The server for a new connection. lblc and lblcr [`recall`] after this.
 #[inline(always)]
-pub fn schedule<T: Tables>(tables: &T, packet: &Packet, record: u32) -> Choice {
+pub fn schedule<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Choice {
     const DH: u32 = Kind::Dh as u32;
     const SH: u32 = Kind::Sh as u32;
     const MH: u32 = Kind::Mh as u32;
     const RR: u32 = Kind::Rr as u32;
     const WRR: u32 = Kind::Wrr as u32;
     const TWOS: u32 = Kind::Twos as u32;
+    const LBLC: u32 = Kind::Lblc as u32;
+    const LBLCR: u32 = Kind::Lblcr as u32;
 
     let Some(service) = tables.service(record) else {
         return Choice::NONE;
@@ -345,18 +357,27 @@ pub fn schedule<T: Tables>(tables: &T, packet: &Packet, record: u32) -> Choice {
         return Choice::of(hashed::pick(tables, service, packet));
     }
     if kind == TWOS {
-        let mut step = twos::Pick::new(tables, service);
-        walk(tables, service, twos::Pick::<T>::bound(service), &mut step);
+        let mut sum = twos::Sum::new();
+        walk(tables, service, service.len, &mut sum);
+        let mut step = twos::Pick::new(tables, &sum);
+        walk(tables, service, service.len, &mut step);
         return Choice::of(step.server());
     }
     let mut step = least::Pick::new(tables, service);
     walk(tables, service, service.len, &mut step);
-    Choice::of(step.server()).with_light(step.is_any_light())
+    let mut choice = Choice::of(step.server());
+    if step.is_any_light() {
+        choice = choice.with(Choice::LIGHT);
+    }
+    if kind == LBLC || kind == LBLCR {
+        choice = choice.with(Choice::TO_RECALL | Choice::FRESH);
+    }
+    choice
 }
 
 /// The server of rr and wrr.
 #[inline(always)]
-fn in_turn<T: Tables>(tables: &T, service: &Service) -> Option<u32> {
+fn in_turn<T: Stages>(tables: &T, service: &Service) -> Option<u32> {
     /// How often to begin again when another CPU took the turn at the same time. After that the
     /// choice counts and the turn does not move: two connections get the same server.
     const TRIES: u32 = 4;
@@ -377,7 +398,7 @@ struct Attempt<'a, T> {
     server: Option<u32>,
 }
 
-impl<T: Tables> Body for Attempt<'_, T> {
+impl<T: Stages> Body for Attempt<'_, T> {
     #[inline(always)]
     fn turn(&mut self) -> bool {
         let Self {
@@ -400,7 +421,7 @@ impl<T: Tables> Body for Attempt<'_, T> {
             *server = step.server();
             step.turn()
         } else {
-            let mut step = wrr::Pick::new(service, turn);
+            let mut step = wrr::Pick::new(service, turn, tables.blur());
             walk(*tables, service, wrr::Pick::bound(service), &mut step);
             *server = step.server();
             step.turn()
@@ -412,7 +433,7 @@ impl<T: Tables> Body for Attempt<'_, T> {
 /// The server of a flow for which the table has no room: always the same one, as long as it is
 /// in the list with a weight; none when no server has one.
 #[inline(always)]
-pub fn schedule_stateless<T: Tables>(tables: &T, record: u32, key: &flow::Key) -> Option<u32> {
+pub fn schedule_stateless<T: Stages>(tables: &T, record: u32, key: &flow::Key) -> Option<u32> {
     let service = tables.service(record)?;
     let mut step = stateless::Pick::new(service.len, *key);
     walk(tables, service, service.len, &mut step);

@@ -15,11 +15,11 @@
 //! make room for those. A set that lost an entry ends there.
 
 use super::least::{Load, overhead};
-use super::{Choice, Kind, threshold};
+use super::{Choice, Kind};
 use crate::addr::Addr;
-use crate::datapath::{Packet, Tables};
+use crate::datapath::{Packet, Stages, Tables};
 use crate::flow::{Role, Tuple, Word};
-use crate::layout::{Service, server_flags, service_flags};
+use crate::layout::{ServerState, Service, server_flags, service_flags};
 use crate::repeat::Body;
 use crate::state::Class;
 use crate::time::Tick;
@@ -36,7 +36,7 @@ pub enum Part {
 /// The choice for a connection to the packet's destination, when `fresh` is the one that would be
 /// made without memory.
 #[inline(always)]
-pub fn recall<T: Tables>(tables: &T, packet: &Packet, record: u32, fresh: Choice) -> Choice {
+pub fn recall<T: Stages>(tables: &T, packet: &Packet, record: u32, fresh: Choice) -> Choice {
     let Some(service) = tables.service(record) else {
         return fresh;
     };
@@ -44,163 +44,215 @@ pub fn recall<T: Tables>(tables: &T, packet: &Packet, record: u32, fresh: Choice
     let tuple = destination(packet, service);
     let key = tuple.key(tables.flow_seed());
     let Some((entry, seen)) = tables.find_flow(&key, &tuple, now) else {
-        return fresh.to_remember();
+        return fresh.with(Choice::TO_REMEMBER);
     };
     let word = seen.moved(Class::CACHE, now.after(lifetime));
     if word != seen {
         tables.continue_flow(entry, seen, word);
     }
-    let mut set = Set {
-        tables,
-        service,
-        tuple,
-        now,
-        lifetime,
-        fresh: fresh.server().unwrap_or(u32::MAX),
-        at: Link {
-            owner: word.server(),
-            entry,
-            word,
-        },
-        size: 0,
-        has_fresh: false,
-        least: None,
-        least_load: Load::NONE,
-        overloaded: false,
-        most: None,
-        most_load: Load::NONE,
-        most_at: Link {
-            owner: word.server(),
-            entry,
-            word,
-        },
-        most_rest: word,
-    };
-    tables.repeat(service.len.max(1), &mut set);
-
-    let mut has_fresh = set.has_fresh;
-    if set.size > 1 && set.most.is_some() {
+    let mut prune = 0;
+    if service.scheduler == LBLCR {
         let changed = tables.flow_details(entry).map_or(0, |details| details.back);
         if Tick::new(changed).after(lifetime).is_past(now) {
-            tables.continue_flow(set.most_at.entry, set.most_at.word, set.most_rest);
-            tables.set_flow_back(entry, now.bits());
-            has_fresh &= set.most != fresh.server();
+            prune = Choice::TO_PRUNE;
         }
     }
-    match set.least {
-        Some(least) if !(set.overloaded && fresh.is_any_light()) => Choice::of(Some(least)),
-        _ if has_fresh => fresh,
-        _ => fresh.to_remember(),
+    let mut set = Least {
+        tables,
+        packet,
+        service,
+        server: word.server(),
+        fresh: fresh.server().unwrap_or(u32::MAX),
+        least: 0,
+        least_load: Load::MOST,
+        overloaded: 0,
+        has_fresh: 0,
+    };
+    tables.repeat(service.len.max(1), &mut set);
+    if set.least != 0 && !(set.overloaded != 0 && fresh.has(Choice::LIGHT)) {
+        return Choice::of(Some(set.least as u32 - 1)).with(prune);
     }
+    let remember = if set.has_fresh != 0 {
+        0
+    } else {
+        Choice::TO_REMEMBER
+    };
+    fresh.with(prune | remember)
 }
 
-/// An entry that names a server: the destination's, or that of the server `owner`.
-#[derive(Clone, Copy)]
-struct Link<E> {
-    owner: u32,
-    entry: E,
-    word: Word,
-}
+const LBLCR: u32 = Kind::Lblcr as u32;
 
-/// The walk through a destination's servers; of lblc there is one.
-struct Set<'a, T: Tables> {
+/// The search for the least loaded of a destination's servers; of lblc there is one.
+#[repr(C)]
+struct Least<'a, T> {
     tables: &'a T,
+    packet: &'a Packet,
     service: &'a Service,
-    /// The destination's.
-    tuple: Tuple,
-    now: Tick,
-    lifetime: u32,
+    /// The server to look at.
+    server: u32,
     /// The server that would be chosen without memory.
     fresh: u32,
-    /// The entry that names the server to look at.
-    at: Link<T::Entry>,
-    size: u32,
-    has_fresh: bool,
-    least: Option<u32>,
+    /// The least loaded server's id plus 1; 0 for none.
+    least: u64,
     least_load: Load,
-    /// The least loaded server has more active connections than its weight says.
-    overloaded: bool,
-    most: Option<u32>,
-    most_load: Load,
-    /// The entry that names the most loaded server, and its word without that server.
-    most_at: Link<T::Entry>,
-    most_rest: Word,
+    /// Not 0 when that has more active connections than its weight says.
+    overloaded: u64,
+    /// Not 0 when `fresh` is among them.
+    has_fresh: u64,
 }
 
-impl<T: Tables> Body for Set<'_, T> {
+impl<T: Stages> Body for Least<'_, T> {
     #[inline(always)]
     fn turn(&mut self) -> bool {
-        let server = self.at.word.server();
-        let mut next = self.at;
-        if self.replicates() {
-            let tuple = member(self.tuple, server, self.service);
-            let key = tuple.key(self.tables.flow_seed());
-            let Some((entry, seen)) = self.tables.find_flow(&key, &tuple, self.now) else {
+        let server = self.server;
+        if self.service.scheduler == LBLCR {
+            let link = follow(self.tables, self.packet, self.service, server);
+            let Some((_, word)) = link else {
                 return true;
             };
-            // It has to live as long as the destination's entry.
-            let mut word = seen;
-            if seen.deadline().remaining(self.now) <= self.lifetime {
-                word = seen.moved(Class::CACHE, self.now.after(2 * self.lifetime));
-                self.tables.continue_flow(entry, seen, word);
-            }
-            next = Link {
-                owner: server,
-                entry,
-                word,
-            };
+            self.server = word.server();
         }
-        self.size += 1;
-        self.has_fresh |= server == self.fresh;
-        self.weigh(server, next.word.server());
-        self.at = next;
-        next.word.server() == server
+        self.has_fresh |= u64::from(server == self.fresh);
+        self.weigh(server);
+        self.server == server
     }
 }
 
-impl<T: Tables> Set<'_, T> {
+impl<T: Stages> Least<'_, T> {
     #[inline(always)]
-    fn replicates(&self) -> bool {
-        self.service.scheduler == Kind::Lblcr as u32
-    }
-
-    /// Compares a server with the others of the set, of which `next` comes behind it, or itself.
-    #[inline(always)]
-    fn weigh(&mut self, server: u32, next: u32) {
-        let (Some(state), Some(weight)) = (
-            self.tables.server_state(server),
-            self.tables.server_weight(server),
-        ) else {
+    fn weigh(&mut self, server: u32) {
+        let Some((state, load)) = load(self.tables, server) else {
             return;
         };
-        if weight == 0 {
-            return;
-        }
-        let load = Load {
-            load: overhead(&state),
-            weight,
-        };
-        if self.most.is_none() || self.most_load.is_less(load) {
-            self.most = Some(server);
-            self.most_load = load;
-            self.most_at = self.at;
-            let rest = if next == server { self.at.owner } else { next };
-            self.most_rest = self.at.word.to(rest);
-        }
-        // lblc heeds thresholds when it chooses a server, and no more.
-        let heeds = self.replicates() && self.service.flags & service_flags::THRESHOLDS != 0;
         let flags = self.tables.server(server).map_or(0, |(flags, _)| flags);
-        if flags & server_flags::AVAILABLE == 0
-            || heeds && threshold::is_overloaded(self.tables, server)
-        {
+        // lblc heeds thresholds when it chooses a server, and no more.
+        let heeds =
+            self.service.scheduler == LBLCR && self.service.flags & service_flags::THRESHOLDS != 0;
+        if flags & server_flags::AVAILABLE == 0 || heeds && self.tables.is_overloaded(server) {
             return;
         }
-        if self.least.is_none() || load.is_less(self.least_load) {
-            self.least = Some(server);
+        if load.is_less(self.least_load) {
+            self.least = u64::from(server) + 1;
             self.least_load = load;
-            self.overloaded = state.active > weight;
+            let weight = u64::from(load.weight);
+            self.overloaded = weight.wrapping_sub(state.active.into()) >> 63;
         }
     }
+}
+
+/// Takes the most loaded server out of a set of several that has not changed for a day. The choice
+/// is to be remembered if it was made anew, and of that server.
+#[inline(always)]
+pub fn prune<T: Tables>(tables: &T, packet: &Packet, record: u32, choice: Choice) -> Choice {
+    let Some(service) = tables.service(record) else {
+        return choice;
+    };
+    let now = tables.now();
+    let tuple = destination(packet, service);
+    let key = tuple.key(tables.flow_seed());
+    let Some((entry, word)) = tables.find_flow(&key, &tuple, now) else {
+        return choice;
+    };
+    let mut set = Most {
+        tables,
+        packet,
+        service,
+        entry,
+        word,
+        owner: word.server(),
+        rest: word.server(),
+        size: 0,
+        most: 0,
+        load: Load::MOST,
+        most_entry: entry,
+        most_word: word,
+    };
+    tables.repeat(service.len.max(1), &mut set);
+    if set.size < 2 || set.most == 0 {
+        return choice;
+    }
+    tables.continue_flow(set.most_entry, set.most_word, set.most_word.to(set.rest));
+    tables.set_flow_back(entry, now.bits());
+    let most = Some(set.most as u32 - 1);
+    if choice.has(Choice::FRESH) && choice.server() == most {
+        return choice.with(Choice::TO_REMEMBER);
+    }
+    choice
+}
+
+/// The search for the most loaded of a destination's servers.
+#[repr(C)]
+struct Most<'a, T: Tables> {
+    tables: &'a T,
+    packet: &'a Packet,
+    service: &'a Service,
+    /// The entry that names the server to look at, and the server whose entry it is: of the
+    /// destination's entry the server that it names.
+    entry: T::Entry,
+    word: Word,
+    owner: u32,
+    /// The server that takes the most loaded one's place in the entry that names it.
+    rest: u32,
+    size: u64,
+    /// The most loaded server's id plus 1; 0 for none.
+    most: u64,
+    load: Load,
+    /// The entry that names the most loaded server.
+    most_entry: T::Entry,
+    most_word: Word,
+}
+
+impl<T: Tables> Body for Most<'_, T> {
+    #[inline(always)]
+    fn turn(&mut self) -> bool {
+        let server = self.word.server();
+        let link = follow(self.tables, self.packet, self.service, server);
+        let Some((entry, word)) = link else {
+            return true;
+        };
+        self.size += 1;
+        if let Some((_, load)) = load(self.tables, server)
+            && (self.most == 0 || self.load.is_less(load))
+        {
+            self.most = u64::from(server) + 1;
+            self.load = load;
+            (self.most_entry, self.most_word) = (self.entry, self.word);
+            let next = word.server();
+            self.rest = if next == server { self.owner } else { next };
+        }
+        (self.entry, self.word, self.owner) = (entry, word, server);
+        word.server() == server
+    }
+}
+
+/// The load of a server that has a weight.
+#[inline(always)]
+fn load<T: Tables>(tables: &T, server: u32) -> Option<(ServerState, Load)> {
+    let (state, weight) = (tables.server_state(server)?, tables.server_weight(server)?);
+    let load = Load {
+        load: overhead(&state),
+        weight,
+    };
+    (weight != 0).then_some((state, load))
+}
+
+/// The entry of a server in a destination's set. It has to live as long as the destination's.
+#[inline(always)]
+fn follow<T: Tables>(
+    tables: &T,
+    packet: &Packet,
+    service: &Service,
+    server: u32,
+) -> Option<(T::Entry, Word)> {
+    let (now, lifetime) = (tables.now(), tables.timeout(Class::CACHE));
+    let tuple = member(packet, service, server);
+    let (entry, mut word) = tables.find_flow(&tuple.key(tables.flow_seed()), &tuple, now)?;
+    if word.deadline().remaining(now) <= lifetime {
+        let longer = word.moved(Class::CACHE, now.after(2 * lifetime));
+        tables.continue_flow(entry, word, longer);
+        word = longer;
+    }
+    Some((entry, word))
 }
 
 /// An entry that remembers a choice: its tuple and word; none when there is no such entry.
@@ -222,20 +274,20 @@ pub fn remembered<T: Tables>(
         let word = Word::new(server, Class::CACHE, now.after(lifetime));
         return Some((tuple, word));
     }
-    if service.scheduler != Kind::Lblcr as u32 {
+    if service.scheduler != LBLCR {
         return None;
     }
     let before = tables.find_flow(&tuple.key(tables.flow_seed()), &tuple, now);
     let before = before.map_or(server, |(_, word)| word.server());
     let word = Word::new(before, Class::CACHE, now.after(2 * lifetime));
-    Some((member(tuple, server, service), word))
+    Some((member(packet, service, server), word))
 }
 
 /// The tuple of a destination's entry.
 #[inline(always)]
 fn destination(packet: &Packet, service: &Service) -> Tuple {
     Tuple {
-        client: Addr::from_words([service.table, 0, 0, 0]),
+        client: owner(service, 0),
         address: packet.tuple.address,
         ports: service.id,
         protocol: 0,
@@ -245,9 +297,17 @@ fn destination(packet: &Packet, service: &Service) -> Tuple {
 
 /// The tuple of the entry of a server in a destination's set.
 #[inline(always)]
-fn member(destination: Tuple, server: u32, service: &Service) -> Tuple {
+fn member(packet: &Packet, service: &Service, server: u32) -> Tuple {
     Tuple {
-        client: Addr::from_words([service.table, server + 1, 0, 0]),
-        ..destination
+        client: owner(service, server + 1),
+        ..destination(packet, service)
     }
+}
+
+/// What stands in the client's place; never an IPv4 address, for with those the upper words of a
+/// destination's address would not count. No two words of it are constants, as [`Load`] says.
+#[inline(always)]
+fn owner(service: &Service, number: u32) -> Addr {
+    let table = service.table;
+    Addr::from_words([table, number, table, table])
 }

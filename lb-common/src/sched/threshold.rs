@@ -34,7 +34,7 @@ const fn connections(state: &ServerState) -> u32 {
 
 /// Whether a server is overloaded now.
 #[inline(always)]
-pub(super) fn is_overloaded<T: Tables>(tables: &T, server: u32) -> bool {
+pub fn is_overloaded<T: Tables>(tables: &T, server: u32) -> bool {
     let Some(state) = tables.server_state(server) else {
         return false;
     };
