@@ -42,7 +42,7 @@ fn a_server_that_is_quiesced_gets_nothing() {
 
 #[test]
 fn an_inactive_connection_is_a_256th_and_more() {
-    let service = |kind| case(kind.name(), &[udp_service(VIP, kind, &[1, 1])]);
+    let service = |kind: Kind| case(kind.name(), &[udp_service(VIP, kind, &[1, 1])]);
     for kind in [Lc, Wlc] {
         let _ = service(kind)
             .send(&udp("192.0.2.1:1", VIP), opens_inactive(0))
