@@ -23,6 +23,9 @@ pub(crate) enum Command {
     Detach(Options),
     /// Loads the datapath's programs without attaching them and says what the kernel thinks
     Verify(Options),
+    /// Prints the manual page, for man -l - or a man8 folder
+    #[command(hide = true)]
+    Man,
 }
 
 /// Settings; each wins over the configuration file's.

@@ -1,7 +1,8 @@
 //! The director's daemon: keeps the desired state, writes it to the datapath, serves `lb-ctl`.
 //!
 //! Reading order: [`model`] is what is wanted, [`director`] owns it and the datapath, [`state`]
-//! keeps it on disk, [`control`] lets clients in, [`supervise`] runs it all.
+//! keeps it on disk, [`control`] lets clients in, [`punt`] takes the packets that the program
+//! cannot decide on, [`supervise`] runs it all.
 
 mod cli;
 mod config;
@@ -9,8 +10,10 @@ mod control;
 mod datapath;
 mod director;
 mod log;
+mod man;
 mod model;
 mod net;
+mod punt;
 mod rates;
 mod state;
 mod supervise;
@@ -42,6 +45,10 @@ fn run(command: &Command) -> anyhow::Result<()> {
         }
         Command::Detach(options) => datapath::detach(&Config::new(options)?),
         Command::Verify(options) => datapath::verify(&Config::new(options)?),
+        Command::Man => match man::print(&mut std::io::stdout().lock()) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            printed => Ok(printed?),
+        },
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Memory {
     pub resent: bool,
     /// The state of the random numbers.
     pub random: Cell<u32>,
+    /// What a sender is to be told of the way's MTU.
+    pub mtu: Cell<u16>,
     /// The time.
     pub now: Tick,
     /// The interface that packets come in by.
@@ -125,6 +127,7 @@ impl Memory {
             route: None,
             resent: false,
             random: Cell::new(1),
+            mtu: Cell::default(),
             now: Tick::new(1000),
             ingress: 1,
             sizes,
@@ -546,6 +549,14 @@ impl Tables for Memory {
         let place = self.back_ways.get(index as usize);
         let place = place.filter(|place| place.get() == 0);
         place.inspect(|place| place.set(way)).is_some()
+    }
+
+    fn set_mtu(&self, bytes: u16) {
+        self.mtu.set(bytes);
+    }
+
+    fn mtu(&self) -> u16 {
+        self.mtu.get()
     }
 
     fn may_answer(&self, now: Tick) -> bool {

@@ -99,6 +99,10 @@ reasons! {
     NoServerReset = 24, Drop, "no_server_reset", "no server of the service may take a new connection; it resets";
     /// The service has no server, and does not answer.
     NoServerSilent = 25, Drop, "no_server_silent", "no server of the service may take a new connection; it is silent";
+    /// A later fragment would overwrite its packet's transport header (RFC 1858).
+    Overlap = 26, Drop, "overlap", "a fragment overlaps its packet's transport header";
+    /// A fragment or ICMP error for a tunnelled server.
+    NotTunnelled = 27, Drop, "not_tunnelled", "a later fragment or an ICMP error for a tunnelled server";
 }
 
 impl Reason {

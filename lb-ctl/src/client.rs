@@ -6,7 +6,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use lb_common::api::{Agent, Daemons, Edit, Edits, Outcomes, Refusal, Services, Timeouts};
+use lb_common::api::{
+    Agent, Daemons, Edit, Edits, Marks, Outcomes, Refusal, Services, Settings, Timeouts,
+};
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::PathBuf;
@@ -181,6 +183,14 @@ impl Control for Client {
 
     fn daemons(&mut self) -> Result<Daemons, ControlError> {
         self.get("/v1/daemons")
+    }
+
+    fn marks(&mut self) -> Result<Marks, ControlError> {
+        self.get("/v1/marks")
+    }
+
+    fn settings(&mut self) -> Result<Settings, ControlError> {
+        self.get("/v1/settings")
     }
 
     fn agent(&mut self) -> Result<Agent, ControlError> {

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 /// Where the agent listens unless told otherwise.
 pub const SOCKET: &str = "/run/lb/agent.sock";
 
+/// What `--socket PATH` is for.
+pub const SOCKET_ABOUT: &str = "ask the agent on this socket; it wins over LB_SOCKET";
+
 /// Whose manners the program has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {

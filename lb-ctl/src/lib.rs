@@ -11,9 +11,13 @@
 pub mod args;
 pub mod client;
 pub mod command;
+pub mod complete;
 pub mod control;
 pub mod exit;
+pub mod import;
 pub mod invocation;
+pub mod machine;
+pub mod man;
 pub mod names;
 pub mod output;
 pub mod verb;

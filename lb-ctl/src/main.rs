@@ -1,8 +1,13 @@
 //! `lb-ctl`, and `ipvsadm` when it is called by that name.
 #![forbid(unsafe_code)]
 
-use lb_ctl::{client::Client, command::World, invocation::Invocation, names::SystemNames, verb};
-use std::io::{BufWriter, stderr, stdin, stdout};
+use lb_ctl::client::Client;
+use lb_ctl::command::World;
+use lb_ctl::invocation::Invocation;
+use lb_ctl::machine::ThisMachine;
+use lb_ctl::names::SystemNames;
+use lb_ctl::verb;
+use std::io::{BufWriter, Write as _, stderr, stdin, stdout};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -13,7 +18,8 @@ fn main() -> ExitCode {
     let invocation = match Invocation::from_words(words, environment) {
         Ok(invocation) => invocation,
         Err(error) => {
-            eprintln!("{error}");
+            // A message that nobody reads changes nothing.
+            let _ = writeln!(stderr(), "{error}");
             return error.exit().into();
         }
     };
@@ -25,6 +31,7 @@ fn main() -> ExitCode {
         program: invocation.program.clone(),
         identity: invocation.identity,
         names: &names,
+        machine: &ThisMachine,
         control: &mut control,
         stdin: &mut stdin().lock(),
         out: &mut out,

@@ -4,6 +4,7 @@ mod common;
 
 use common::server::Server;
 use common::transcript::{self, Answer, Step};
+use lb_common::api::Next;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
@@ -156,7 +157,7 @@ fn the_name_decides_whose_grammar_it_is() {
     assert_eq!(run("ipvsadm", socket, &["status"], "").code, 255);
     let unknown = run("lb-ctl", socket, &["frobnicate"], "");
     assert_eq!(unknown.code, 2);
-    assert!(unknown.err.contains("there are: status, help"));
+    assert!(unknown.err.contains("there are: status, list, "));
     let help = run("lb-ctl", socket, &["help"], "");
     assert_eq!(help.code, 0);
     assert!(help.out.contains("status"));
@@ -200,9 +201,12 @@ fn status_is_text_or_json() {
     let text = run("lb-ctl", server.path(), &["status"], "");
     assert_eq!(
         text.out,
-        "lb-agent 0.1.0, pid 4711, map layout 1\nflow table for 2048 flows, 4096 entries\n\
-         attached to eth0 (native)\n1 services, 0 servers\n           7 no service\n"
+        "lb-agent 0.1.0, pid 4711, map layout 1\nattached to eth0 (native)\n\
+         flow table for 2048 flows, 4096 entries\n\
+         1 service, 0 servers; connections: 0 active, 0 inactive\n\
+         packets that did not go to a server:\n           7 no service\n"
     );
+    assert_eq!(text.code, 0);
     let json = run("lb-ctl", server.path(), &["status", "-o", "json"], "");
     let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(json["agent"]["pid"], 4711);
@@ -211,6 +215,170 @@ fn status_is_text_or_json() {
         run("lb-ctl", server.path(), &["status", "-o", "yaml"], "").code,
         2
     );
+}
+
+#[test]
+fn status_says_no_when_packets_cannot_reach_a_server() {
+    let server = Server::start();
+    let socket = server.path();
+    run("lb-ctl", socket, &["-A", "-t", "10.0.0.1:80"], "");
+    let add = ["-a", "-t", "10.0.0.1:80", "-r", "192.168.0.1"];
+    run("lb-ctl", socket, &add, "");
+    assert_eq!(run("lb-ctl", socket, &["status"], "").code, 0);
+    {
+        let mut table = server.table.lock().unwrap();
+        table.services.services[0].servers[0].next = Next::Unresolved {
+            why: "no route to it".to_owned(),
+        };
+    }
+    let status = run("lb-ctl", socket, &["status"], "");
+    assert_eq!(status.code, 1);
+    let unreachable = "unreachable: 192.168.0.1:80 of TCP 10.0.0.1:80: no route to it\n";
+    assert!(status.out.contains(unreachable), "{}", status.out);
+}
+
+#[test]
+fn nothing_depends_on_the_terminal() {
+    let server = Server::start();
+    server.table.lock().unwrap().connections = CONNECTIONS.to_owned();
+    run("lb-ctl", server.path(), &["-A", "-t", "10.0.0.1:80"], "");
+    let calls: &[&[&str]] = &[
+        &["status"],
+        &["status", "-o", "json"],
+        &["list", "services"],
+        &["list", "connections", "-o", "json"],
+        &["help"],
+        &["help", "import"],
+        &["man"],
+        &["-h"],
+        &["-L"],
+        &["frobnicate"],
+    ];
+    let settings = [
+        ("NO_COLOR", "1"),
+        ("CLICOLOR_FORCE", "1"),
+        ("TERM", "xterm-256color"),
+        ("COLUMNS", "20"),
+        ("LC_ALL", "tr_TR.UTF-8"),
+    ];
+    for words in calls {
+        let plain = run("lb-ctl", server.path(), words, "");
+        assert!(!plain.out.contains('\x1b') && !plain.err.contains('\x1b'));
+        let mut command = Command::new(PROGRAM);
+        command.arg0("lb-ctl").args(*words);
+        command.env("LB_SOCKET", server.path());
+        let set = command.envs(settings).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&set.stdout), plain.out, "{words:?}");
+    }
+}
+
+#[test]
+fn no_reader_hears_every_verb_in_vain() {
+    let server = Server::start();
+    let line = CONNECTIONS.lines().next().unwrap();
+    server.table.lock().unwrap().connections = format!("{line}\n").repeat(20_000);
+    let rules = "-A -t 10.0.0.1:80\n-A -t 10.0.0.1:80\n";
+    let calls: &[&[&str]] = &[
+        &["status"],
+        &["list", "connections"],
+        &["list", "connections", "-o", "json"],
+        &["list", "services", "-o", "json"],
+        &["schema", "services"],
+        &["import", "ipvsadm", "-"],
+        &["help"],
+        &["man"],
+        &["completions", "bash"],
+    ];
+    for words in calls {
+        for closed in ["out", "err", "both"] {
+            let mut child = Command::new(PROGRAM)
+                .args(*words)
+                .env("LB_SOCKET", server.path())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
+            if closed != "err" {
+                out = None;
+            }
+            if closed != "out" {
+                err = None;
+            }
+            let mut stdin = child.stdin.take().unwrap();
+            let _ = stdin.write_all(rules.as_bytes());
+            drop(stdin);
+            for mut pipe in out.into_iter() {
+                std::io::copy(&mut pipe, &mut std::io::sink()).unwrap();
+            }
+            let mut said = String::new();
+            for mut pipe in err.into_iter() {
+                std::io::Read::read_to_string(&mut pipe, &mut said).unwrap();
+            }
+            let code = child.wait().unwrap().code();
+            // What import left out stays left out, whoever reads of it.
+            let expected: &[i32] = if words[0] == "import" { &[0, 1] } else { &[0] };
+            let good = code.is_some_and(|code| expected.contains(&code));
+            assert!(good, "{words:?} without {closed}: {code:?}");
+            assert!(!said.contains("panicked"), "{words:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_told() {
+    let server = Server::start();
+    for (words, code) in [(["help", "list"], 3), (["-L", "-n"], 1)] {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let output = Command::new(PROGRAM)
+            .args(words)
+            .env("LB_SOCKET", server.path())
+            .stdout(full)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains("No space left on device"), "{said}");
+    }
+}
+
+#[test]
+fn bash_completes_what_the_tables_say() {
+    let server = Server::start();
+    let socket = server.path();
+    run("lb-ctl", socket, &["-A", "-t", "10.0.0.1:80"], "");
+    run("lb-ctl", socket, &["-A", "-t", "[2001:db8::1]:80"], "");
+    let script = run("lb-ctl", socket, &["completions", "bash"], "");
+    let complete = |line: &str| -> Vec<String> {
+        let program = format!(
+            "{}\ncompopt() {{ echo \"compopt $*\"; }}\nCOMP_LINE=$1 COMP_POINT=${{#1}} _lb_ctl\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            script.out
+        );
+        let line = format!("{PROGRAM} {line}");
+        let output = Command::new("bash")
+            .args(["--noprofile", "--norc", "-c", &program, "bash", &line])
+            .env("LB_SOCKET", socket)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{line}");
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    };
+    assert_eq!(complete("st"), ["status"]);
+    assert_eq!(complete("list -o j"), ["json"]);
+    assert_eq!(complete("-A -t 10.0.0.9:80 -s wr"), ["wrr"]);
+    assert_eq!(complete("--stop-daemon "), ["master", "backup"]);
+    // Readline breaks words at colons, and replaces what is behind the last.
+    assert_eq!(complete("-D -t 10.0.0.1:"), ["80"]);
+    assert_eq!(complete("-D -t [2001:d"), ["db8::1]:80"]);
+    assert_eq!(complete("-a -t "), ["10.0.0.1:80", "[2001:db8::1]:80"]);
+    assert_eq!(complete("import ldirectord "), ["compopt -o default", ""]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::machine::NoFiles;
 use common::names::RecordedNames;
 use common::table::Table;
 use common::transcript;
@@ -44,6 +45,7 @@ fn run(words: &[String], input: &str, table: &mut Table) -> String {
             program: "ipvsadm".to_owned(),
             identity: Identity::Ipvsadm,
             names: &RecordedNames,
+            machine: &NoFiles,
             control: table,
             stdin: &mut input.as_bytes(),
             out: &mut out,

@@ -2,22 +2,25 @@
 
 mod common;
 
+use common::call::call;
+use common::languages::{as_keepalived, keepalived_text, ldirectord_text, settle_ports};
+use common::machine::NoFiles;
 use common::names::RecordedNames;
-use common::table::{Table, new_server};
-use lb_common::api::{
-    Counters, Edit, Family, Forwarding, Netmask, Protocol, Rates, ServerAddress, ServerOptions,
-    ServerStatus, ServiceAddress, ServiceOptions, ServiceStatus, Tunnel, TunnelChecksum,
-};
+use common::rule_sets::{edits, service, with_everything, word};
+use common::table::Table;
+use lb_common::api::{Edit, ServiceStatus};
 use lb_ctl::args::request::{Format, Request, request};
-use lb_ctl::command::{self, World};
-use lb_ctl::invocation::Identity;
+use lb_ctl::complete::complete;
+use lb_ctl::import::{Problems, ipvsadm, keepalived, ldirectord, rules};
+use lb_ctl::output::rule::{Manner, Writer};
 use lb_ctl::output::{listing, save};
 use proptest::collection::vec;
-use proptest::option::of;
 use proptest::prelude::*;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
     #[test]
     fn a_saved_rule_set_reads_back_as_it_was(services in vec(service(), 0..8)) {
         let mut text = Vec::new();
@@ -40,19 +43,60 @@ proptest! {
     }
 
     #[test]
-    fn no_command_line_panics(words in vec(word(), 0..10), input in vec(vec(word(), 0..6), 0..4)) {
-        let input: String = input.iter().map(|line| line.join(" ") + "\n").collect();
-        let mut table = Table::default();
-        let exit = command::run(&words, &mut World {
-            program: "ipvsadm".to_owned(),
-            identity: Identity::Ipvsadm,
-            names: &RecordedNames,
-            control: &mut table,
-            stdin: &mut input.as_bytes(),
-            out: &mut Vec::new(),
-            err: &mut Vec::new(),
-        });
-        prop_assert!([0, 1, 2, 255].contains(&exit.code()));
+    fn a_table_survives_save_and_restore(services in vec(service(), 0..8)) {
+        let mut table = filled(&services);
+        let saved = call("ipvsadm", &["-S", "-n"], "", &mut table, &NoFiles);
+        let mut restored = Table::default();
+        let answer = call("ipvsadm", &["-R"], &saved.out, &mut restored, &NoFiles);
+        prop_assert_eq!((answer.err.as_str(), answer.code), ("", 0));
+        prop_assert_eq!(sorted(&table), sorted(&restored));
+    }
+
+    #[test]
+    fn imported_rules_make_the_table_they_were_printed_from(
+        services in vec(service(), 0..8),
+        thresholds in vec((any::<u16>(), any::<u16>()), 16),
+        marks in vec(1..=u32::MAX, 8),
+    ) {
+        let services = with_everything(services, &thresholds, &marks);
+        let table = filled(&services);
+        let writer = Writer { manner: Manner::Whole, numeric: true, names: &RecordedNames };
+        let mut rules = String::new();
+        for status in &table.services.services {
+            rules += &(writer.service(&status.service, &status.options) + "\n");
+            for server in status.servers.iter().rev() {
+                rules += &(writer.server(&status.service, server.server, &server.options) + "\n");
+            }
+        }
+        let words = ["import", "ipvsadm", "-"];
+        let imported = call("lb-ctl", &words, &rules, &mut Table::default(), &NoFiles);
+        prop_assert_eq!((imported.err.as_str(), imported.code), ("", 0));
+        prop_assert_eq!(&imported.out, &rules);
+        let mut restored = Table::default();
+        let answer = call("ipvsadm", &["-R"], &imported.out, &mut restored, &NoFiles);
+        prop_assert_eq!((answer.err.as_str(), answer.code), ("", 0));
+        prop_assert_eq!(&table.services, &restored.services);
+    }
+
+    #[test]
+    fn keepalived_reads_back_as_it_was(
+        services in vec(service(), 0..6),
+        thresholds in vec((any::<u16>(), any::<u16>()), 16),
+        marks in vec(1..=u32::MAX, 8),
+    ) {
+        let mut services = with_everything(services, &thresholds, &marks);
+        services.iter_mut().for_each(settle_ports);
+        let table = filled(&services);
+        let text: String = table.services.services.iter().map(as_keepalived).collect();
+        let words = ["import", "keepalived", "-"];
+        let imported = call("lb-ctl", &words, &text, &mut Table::default(), &NoFiles);
+        let mut restored = Table::default();
+        let answer = call("ipvsadm", &["-R"], &imported.out, &mut restored, &NoFiles);
+        prop_assert_eq!((answer.err.as_str(), answer.code), ("", 0), "{}\n{}", &text, imported.err);
+        let expected: Vec<_> = table.services.services.into_iter()
+            .filter(|status| !status.servers.is_empty())
+            .collect();
+        prop_assert_eq!(expected, restored.services.services, "{}\n{}", text, imported.err);
     }
 
     #[test]
@@ -64,240 +108,118 @@ proptest! {
     }
 }
 
-/// The edits that make a service and its servers.
-fn edits(status: &ServiceStatus) -> Vec<Edit> {
-    let service = Edit::AddService {
-        service: status.service,
-        options: status.options.clone(),
-    };
-    let servers = status.servers.iter().map(|server| Edit::AddServer {
-        service: status.service,
-        server: server.server,
-        options: server.options.clone(),
-    });
-    std::iter::once(service).chain(servers).collect()
-}
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
 
-fn word() -> impl Strategy<Value = String> {
-    prop_oneof![
-        prop::sample::select(vec![
-            "-A",
-            "-E",
-            "-D",
-            "-C",
-            "-a",
-            "-e",
-            "-d",
-            "-L",
-            "-Z",
-            "-S",
-            "-R",
-            "--set",
-            "--start-daemon",
-            "--stop-daemon",
-            "master",
-            "-t",
-            "-u",
-            "-f",
-            "-6",
-            "-r",
-            "-s",
-            "rr",
-            "-p",
-            "-M",
-            "255.255.255.0",
-            "64",
-            "-w",
-            "-x",
-            "-y",
-            "-g",
-            "-i",
-            "-m",
-            "-n",
-            "-c",
-            "--stats",
-            "--rate",
-            "--tun-type",
-            "gue",
-            "--tun-port",
-            "--tun-csum",
-            "-b",
-            "sh-port",
-            "10.0.0.1:80",
-            "[2001:db8::1]:80",
-            "7",
-            "--",
-            "-",
-            "",
-            "ipvsadm",
-            "é",
-            "-é=",
-            "--=",
-        ])
-        .prop_map(str::to_owned),
-        "\\PC{0,12}",
-        "-{1,2}[a-zA-Z6=-]{0,6}",
-        "[0-9.:x\\[\\]]{0,12}",
-    ]
-}
-
-fn service() -> impl Strategy<Value = ServiceStatus> {
-    (any::<bool>(), any::<bool>()).prop_flat_map(|(ipv6, mark)| {
-        (
-            service_address(ipv6, mark),
-            service_options(ipv6),
-            of(1..2_678_400_u32),
-            vec(
-                (server_address(ipv6), 0..5_u8, checksum(), any::<u16>()),
-                0..6,
-            ),
-        )
-            .prop_map(|(service, mut options, persistent, servers)| {
-                let (udp, port) = match service {
-                    ServiceAddress::Address { protocol, port, .. } => {
-                        (protocol == Protocol::Udp, port)
-                    }
-                    ServiceAddress::Mark { .. } => (true, 1),
-                };
-                options.one_packet &= udp;
-                // A service without a port is persistent, and only such have a mask saved.
-                options.persistent = persistent.or((port == 0).then_some(360));
-                if options.persistent.is_none() {
-                    options.netmask = None;
-                }
-                ServiceStatus {
-                    service,
-                    options,
-                    counters: Counters::default(),
-                    rates: Rates::default(),
-                    servers: servers
-                        .into_iter()
-                        .map(|(server, method, sum, weight)| {
-                            real_server(service, server, method, sum, weight)
-                        })
-                        .collect(),
-                }
-            })
-    })
-}
-
-fn real_server(
-    service: ServiceAddress,
-    mut server: ServerAddress,
-    method: u8,
-    sum: TunnelChecksum,
-    weight: u16,
-) -> ServerStatus {
-    let forwarding = match method {
-        0 => Forwarding::Route,
-        1 => Forwarding::Masquerade,
-        2 => Forwarding::Tunnel(Tunnel::Ipip),
-        3 => Forwarding::Tunnel(Tunnel::Gue {
-            port: weight | 1,
-            checksum: sum,
-        }),
-        _ => Forwarding::Tunnel(Tunnel::Gre {
-            checksum: match sum {
-                TunnelChecksum::Remote => TunnelChecksum::Full,
-                TunnelChecksum::None | TunnelChecksum::Full => sum,
-            },
-        }),
-    };
-    if let ServiceAddress::Address { port, .. } = service
-        && forwarding != Forwarding::Masquerade
-    {
-        server.port = port;
+    #[test]
+    fn no_command_line_panics(words in vec(word(), 0..10), input in vec(vec(word(), 0..6), 0..4)) {
+        let input: String = input.iter().map(|line| line.join(" ") + "\n").collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let answer = call("ipvsadm", &words, &input, &mut Table::default(), &NoFiles);
+        prop_assert!([0, 1, 2, 255].contains(&answer.code));
     }
-    let options = ServerOptions {
-        forwarding,
-        weight: weight.into(),
-        upper_threshold: 0,
-        lower_threshold: 0,
-    };
-    new_server(server, options)
+
+    #[test]
+    fn no_verb_panics(
+        verb in prop::sample::select(VERBS),
+        words in vec(word(), 0..6),
+        input in prop_oneof![keepalived_text(), ldirectord_text()],
+    ) {
+        let words: Vec<&str> = std::iter::once(verb).chain(words.iter().map(String::as_str)).collect();
+        let answer = call("lb-ctl", &words, &input, &mut Table::default(), &NoFiles);
+        prop_assert!([0, 1, 2, 3].contains(&answer.code));
+    }
+
+    #[test]
+    fn completion_never_panics(words in vec(word(), 0..8)) {
+        let mut table = Table::default();
+        complete(&words, &mut table);
+    }
+
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes in vec(any::<u8>(), 0..400)) {
+        every_reader(&bytes)?;
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_of_keepalived_panic(text in keepalived_text()) {
+        every_reader(text.as_bytes())?;
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_of_ldirectord_panic(text in ldirectord_text()) {
+        every_reader(text.as_bytes())?;
+    }
 }
 
-fn service_address(ipv6: bool, mark: bool) -> impl Strategy<Value = ServiceAddress> {
-    let protocols = vec![Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
-    // Marks from 2^31 on are saved as negative numbers, which ipvsadm itself does not read.
-    (
-        address(ipv6),
-        any::<u16>(),
-        1..i32::MAX,
-        prop::sample::select(protocols),
-    )
-        .prop_map(move |(address, port, number, protocol)| {
-            if mark {
-                ServiceAddress::Mark {
-                    mark: number.unsigned_abs(),
-                    family: Family::of(address),
+const VERBS: &[&str] = &[
+    "status",
+    "list",
+    "import",
+    "schema",
+    "completions",
+    "man",
+    "help",
+    "complete",
+    "frobnicate",
+];
+
+/// Reads bytes in every language; what is printed is taken by `-R` without a complaint about its
+/// words, and every mistake has its place.
+fn every_reader(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let file = "file";
+    let folder = Path::new("");
+    let readings = [
+        ipvsadm::read(bytes, file, &RecordedNames),
+        ldirectord::read(bytes, file, &RecordedNames),
+        keepalived::read(bytes, file, folder, &NoFiles, "host1").map(|reading| reading.description),
+    ];
+    for reading in readings {
+        match reading {
+            Ok(description) => {
+                let mut rules = Vec::new();
+                rules::print(&description, &RecordedNames, &mut rules).expect("memory takes all");
+                for omission in rules::omissions(&description) {
+                    prop_assert!(omission.place.1 > 0 && !omission.why.is_empty());
                 }
-            } else {
-                ServiceAddress::Address {
-                    protocol,
-                    address,
-                    port,
+                for line in String::from_utf8_lossy(&rules).lines() {
+                    let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+                    let request = request(&words, &RecordedNames);
+                    prop_assert!(
+                        matches!(request, Ok(Request::Edit(_))),
+                        "{line}: {request:?}"
+                    );
                 }
             }
-        })
-}
-
-fn service_options(ipv6: bool) -> impl Strategy<Value = ServiceOptions> {
-    let netmask = if ipv6 {
-        (1..128_u8).prop_map(Netmask::Prefix).boxed()
-    } else {
-        (0..u32::MAX)
-            .prop_map(|mask| Netmask::Mask(mask.into()))
-            .boxed()
-    };
-    let schedulers = vec!["rr", "wlc", "sh", "mh"];
-    (
-        prop::sample::select(schedulers),
-        0..8_u8,
-        of(netmask),
-        any::<bool>(),
-        of(Just("sip".to_owned())),
-    )
-        .prop_map(
-            |(scheduler, flags, netmask, one_packet, persistence_engine)| {
-                // sh and mh have two flags, of which both are saved by name.
-                let known = if ["sh", "mh"].contains(&scheduler) {
-                    3
-                } else {
-                    7
-                };
-                ServiceOptions {
-                    scheduler: scheduler.to_owned(),
-                    flags: flags & known,
-                    persistent: None,
-                    netmask,
-                    one_packet,
-                    persistence_engine,
+            Err(Problems(problems)) => {
+                prop_assert!(!problems.is_empty());
+                for problem in problems {
+                    prop_assert!(problem.place.line > 0 && !problem.what.is_empty());
                 }
-            },
-        )
-}
-
-fn server_address(ipv6: bool) -> impl Strategy<Value = ServerAddress> {
-    (address(ipv6), any::<u16>()).prop_map(|(address, port)| ServerAddress { address, port })
-}
-
-fn checksum() -> impl Strategy<Value = TunnelChecksum> {
-    prop::sample::select(vec![
-        TunnelChecksum::None,
-        TunnelChecksum::Full,
-        TunnelChecksum::Remote,
-    ])
-}
-
-fn address(ipv6: bool) -> BoxedStrategy<IpAddr> {
-    if ipv6 {
-        any::<u128>()
-            .prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)))
-            .boxed()
-    } else {
-        any::<u32>()
-            .prop_map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits)))
-            .boxed()
+            }
+        }
     }
+    Ok(())
+}
+
+/// A table with services and their servers, each address once.
+fn filled(services: &[ServiceStatus]) -> Table {
+    let mut table = Table::default();
+    for edit in services.iter().flat_map(edits) {
+        // What the table refuses is there already, or no server at all.
+        table.apply(std::slice::from_ref(&edit));
+    }
+    table
+}
+
+fn sorted(table: &Table) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for status in &table.services.services {
+        let service = format!("{:?} {:?}", status.service, status.options);
+        let servers = status.servers.iter();
+        lines.extend(servers.map(|server| format!("{service} {server:?}")));
+        lines.push(service);
+    }
+    lines.sort();
+    lines
 }

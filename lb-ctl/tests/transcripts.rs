@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::machine::NoFiles;
 use common::names::RecordedNames;
 use common::table::Table;
 use common::transcript::{self, Answer, Step};
@@ -47,6 +48,7 @@ fn answer(step: &Step, table: &mut Table) -> Answer {
             program: "ipvsadm".to_owned(),
             identity: Identity::Ipvsadm,
             names: &RecordedNames,
+            machine: &NoFiles,
             control: table,
             stdin: &mut step.input.as_bytes(),
             out: &mut out,

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "packet bytes are raw pointers")]
 
 use aya_ebpf::{
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::XdpContext,
 };
 use core::arch::asm;
@@ -34,6 +34,18 @@ impl Frame for Xdp<'_> {
         // SAFETY: [start, start + N) lies within the packet, just checked on the very pointer
         // that is used (the verifier checks it again); `&mut self` makes the window the only one.
         Some(unsafe { &mut *(start as *mut [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&mut self, offset: u32, len: u32, words: &mut [u64; N]) -> Option<()> {
+        if len == 0 || len > 8 * N as u32 {
+            return None;
+        }
+        // SAFETY: the helper reads the packet, if it has as many bytes, and writes `len` bytes, which
+        // `words` have.
+        let refused =
+            unsafe { bpf_xdp_load_bytes(self.0.ctx, offset, words.as_mut_ptr().cast(), len) };
+        (refused == 0).then_some(())
     }
 
     #[inline(always)]

@@ -172,6 +172,8 @@ pub(crate) struct Scratch {
     pub(crate) packet: Packet,
     /// A tuple besides the packet's.
     pub(crate) tuple: Tuple,
+    /// How long the packet may be, if it is too long.
+    pub(crate) mtu: u32,
 }
 
 /// This CPU's scratch place.

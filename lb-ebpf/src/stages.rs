@@ -15,6 +15,7 @@ use crate::frame::Xdp;
 use crate::maps;
 use crate::tables::Maps;
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
+use lb_common::datapath::stages::Places;
 use lb_common::datapath::{Ending, Packet, Stages, Tables as _, stages};
 use lb_common::flow::{About, Key, Tuple, Word};
 use lb_common::reason::Reason;
@@ -59,6 +60,7 @@ macro_rules! global {
             let Some($tables) = Maps::open(&context) else {
                 return $missing;
             };
+            #[allow(unused, reason = "not every stage looks at the packet in hand")]
             let $packet = $tables.packet();
             #[allow(unused, reason = "not every stage changes the frame")]
             let mut $frame = Xdp(&context);
@@ -113,12 +115,18 @@ global! {
         }
     };
     stage_remember_fragment(word: u64), 0 => |tables, frame, packet| {
-        stages::remember_fragment(&tables, packet, Word::from_bits(word));
-        0
+        let (tuple, word) = stages::remember_fragment(&tables, packet, Word::from_bits(word));
+        tables.lend_tuple(&tuple);
+        word.bits()
     };
     stage_remember_reply_fragment(), 0 => |tables, frame, packet| {
-        stages::remember_reply_fragment(&tables, packet);
-        0
+        match stages::remember_reply_fragment(&tables, packet) {
+            Some((tuple, word)) => {
+                tables.lend_tuple(&tuple);
+                word.bits()
+            }
+            None => 0,
+        }
     };
     stage_schedule(record: u32), 0 => |tables, frame, packet| {
         stages::schedule(&tables, packet, record).bits().into()
@@ -161,11 +169,45 @@ global! {
     stage_reply(), GONE => |tables, frame, packet| {
         Ending::of(stages::reply(&mut frame, &tables, packet)).bits()
     };
-    stage_fragment(), GONE => |tables, frame, packet| {
-        Ending::of(stages::fragment(&mut frame, &tables, packet)).bits()
+    stage_find_fragment(), INCONSISTENT => |tables, frame, packet| {
+        match stages::find_fragment(&mut frame, &tables, packet) {
+            Ok((flow, word)) => {
+                tables.lend_tuple(&flow);
+                word.bits()
+            }
+            Err(reason) => reason as u64,
+        }
     };
-    stage_error(), GONE => |tables, frame, packet| {
-        Ending::of(stages::error(&mut frame, &tables, packet)).bits()
+    stage_quote(), 0 => |tables, frame, packet| {
+        match stages::quote(&mut frame, packet) {
+            Some((quoted, places)) => {
+                tables.lend_tuple(&quoted);
+                places.bits()
+            }
+            None => 0,
+        }
+    };
+    stage_find_quoted(), INCONSISTENT => |tables, frame, packet| {
+        word_or_reason(stages::find_quoted(&mut frame, &tables, packet, tables.lent()))
+    };
+    stage_forward_related(word: u64), GONE => |tables, frame, packet| {
+        let (flow, word) = (tables.lent(), Word::from_bits(word));
+        Ending::of(stages::forward_related(&mut frame, &tables, packet, flow, word)).bits()
+    };
+    stage_translate_quote(places: u64, word: u64), 1 + INCONSISTENT => |tables, frame, packet| {
+        let (places, word) = (Places::from_bits(places), Word::from_bits(word));
+        let quoted = tables.lent();
+        match stages::translate_quote(&mut frame, &tables, packet, quoted, places, word) {
+            Ok(()) => 0,
+            Err(reason) => 1 + reason as u64,
+        }
+    };
+    stage_encapsulate(inner: u64, server: u32, flags: u32, mtu: u32), 1 + INCONSISTENT => |tables, frame, packet| {
+        let inner = stages::Inner::from_bits(inner);
+        match stages::encapsulate(&mut frame, &tables, inner, server, flags, mtu as u16) {
+            Ok(()) => 0,
+            Err(reason) => 1 + reason as u64,
+        }
     };
     stage_answer(reason: u32), GONE => |tables, frame, packet| {
         Ending::of(stages::answer(&mut frame, &tables, packet, Reason::from_number(reason))).bits()
@@ -187,6 +229,16 @@ extern "C" fn stage_parse(ctx: *mut xdp_md) -> u64 {
             0
         }
         Err(reason) => 1 + reason as u64,
+    }
+}
+
+/// Makes an entry, of no connection, of this word for the tuple that was handed over; none for 0.
+#[inline(always)]
+fn enter_lent(tables: &Maps<'_>, word: u64) {
+    if word != 0 {
+        let server = Word::from_bits(word).server();
+        let service = tables.server_service(server).unwrap_or(u32::MAX);
+        stage_enter(tables.context(), word, service, 0);
     }
 }
 
@@ -252,20 +304,18 @@ impl<'a> Stages for Maps<'a> {
     #[inline(always)]
     fn begin_template(&self, _: &Packet, record: u32, chosen: Word) {
         let word = stage_new_template(self.context(), record, chosen.bits());
-        if word != 0 {
-            let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
-            stage_enter(self.context(), word, service, 0);
-        }
+        enter_lent(self, word);
     }
 
     #[inline(always)]
     fn remember_fragment(&self, _: &Packet, word: Word) {
-        stage_remember_fragment(self.context(), word.bits());
+        let word = stage_remember_fragment(self.context(), word.bits());
+        enter_lent(self, word);
     }
 
     #[inline(always)]
     fn remember_reply_fragment(&self, _: &Packet) {
-        stage_remember_reply_fragment(self.context());
+        enter_lent(self, stage_remember_reply_fragment(self.context()));
     }
 
     #[inline(always)]
@@ -324,18 +374,49 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
+    fn encapsulate<F: Frame>(
+        &self,
+        _: &mut F,
+        inner: stages::Inner,
+        server: u32,
+        flags: u32,
+        mtu: u16,
+    ) -> u32 {
+        stage_encapsulate(self.context(), inner.bits(), server, flags, mtu.into()) as u32
+    }
+
+    #[inline(always)]
     fn reply<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
         Ending::from_bits(stage_reply(self.context()))
     }
 
     #[inline(always)]
     fn fragment<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
-        Ending::from_bits(stage_fragment(self.context()))
+        let word = stage_find_fragment(self.context());
+        if word < u64::from(Reason::COUNT) {
+            return Ending::refusal(word as u32);
+        }
+        Ending::from_bits(stage_forward_related(self.context(), word))
     }
 
     #[inline(always)]
     fn error<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
-        Ending::from_bits(stage_error(self.context()))
+        let places = stage_quote(self.context());
+        if places == 0 {
+            return Ending::refusal(Reason::NoQuotedFlow as u32);
+        }
+        let word = stage_find_quoted(self.context());
+        if word < u64::from(Reason::COUNT) {
+            return Ending::refusal(word as u32);
+        }
+        let ending = Ending::from_bits(stage_forward_related(self.context(), word));
+        if ending.kind() == Ending::REFUSAL {
+            return ending;
+        }
+        match stage_translate_quote(self.context(), places, word).checked_sub(1) {
+            None => ending,
+            Some(reason) => Ending::refusal(reason as u32),
+        }
     }
 
     #[inline(always)]

@@ -340,6 +340,18 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
+    fn set_mtu(&self, bytes: u16) {
+        // SAFETY: this CPU's own place.
+        unsafe { (&raw mut (*self.scratch).mtu).write(bytes.into()) }
+    }
+
+    #[inline(always)]
+    fn mtu(&self) -> u16 {
+        // SAFETY: this CPU's own place.
+        unsafe { (&raw const (*self.scratch).mtu).read() as u16 }
+    }
+
+    #[inline(always)]
     fn may_answer(&self, now: Tick) -> bool {
         // This CPU's own: no one else writes it, and XDP does not nest.
         let Some(answers) = maps::answers() else {

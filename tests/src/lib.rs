@@ -7,6 +7,8 @@
 
 pub mod arrays;
 pub mod case;
+pub mod director;
+pub mod frame;
 pub mod kernel;
 mod mapped;
 pub mod oracle;
@@ -15,6 +17,8 @@ pub mod real_server;
 pub mod tunnel;
 pub mod twin;
 
+pub mod dns;
+pub mod network;
 pub mod nginx;
 pub mod scene;
 pub mod sniff;

@@ -5,7 +5,7 @@ use std::fs;
 use xtask::lab::background::Background;
 use xtask::lab::host::Host;
 
-/// Starts an nginx that answers every request on port 80 with its host's name; all its files are
+/// Starts an nginx that answers every request on ports 80 and 443 (IPv4 only, and in the clear) with its host's name; all its files are
 /// in the host's directory.
 ///
 /// # Errors
@@ -43,6 +43,7 @@ http {{
 {temporary}    server {{
         listen 80 reuseport;
         listen [::]:80 reuseport;
+        listen 443 reuseport;
         location / {{ return 200 \"{name}\\n\"; }}
     }}
 }}

@@ -39,6 +39,7 @@ impl Group {
                 ("curl", "curl"),
                 ("nginx", "nginx-light"),
                 ("wrk", "wrk"),
+                ("dnsmasq", "dnsmasq-base"),
             ],
             Self::Vm => &[
                 ("qemu-system-x86_64", "qemu-system-x86"),

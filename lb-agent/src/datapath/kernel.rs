@@ -1,25 +1,25 @@
 //! [`Datapath`] over the maps of a loaded program.
 
 use super::clock::Moment;
-use super::directory;
 use super::flows::{self, Seconds, Sweep, Walk};
-use super::grace;
 use super::load::Loaded;
 use super::maps::Maps;
 use super::pin::PinDir;
 use super::pool::Block;
+use super::punts::Punts;
 use super::schedule::{self, Pools, Which};
+use super::servers::{Entry, Servers};
+use super::{describe, directory, grace, rules};
 use crate::model::{
-    About, Change, Datapath, Flow, Limits, Model, Reading, ServerId, ServiceId, Standing,
+    About, Change, Datapath, Flow, Limits, Model, Outlet, Reading, ServerId, ServiceId, Standing,
 };
-use crate::net::NextHop;
 use anyhow::Context as _;
-use lb_common::addr::{Addr, Port};
-use lb_common::api::{Counters, ServiceAddress, Timeouts};
+use lb_common::addr::{Addr, Port, protocol};
+use lb_common::api::{Counters, Timeouts};
 use lb_common::datapath::Way;
 use lb_common::layout::{
-    Control, LAYOUT, MAX_MEMBERS, Member, Server, ServerState, Service, ServiceState, Traffic,
-    WAYS, reason_index, server_flags, traffic_index,
+    Control, Hint, LAYOUT, MAX_MEMBERS, Member, Server, ServerState, Service, ServiceState,
+    Traffic, WAYS, features, reason_index, server_flags, service_flags, traffic_index,
 };
 use lb_common::reason::Reason;
 use lb_common::sched::{Kind, Turn, Weights, threshold};
@@ -27,7 +27,7 @@ use lb_common::service::Key;
 use lb_common::state::{Class, tcp};
 use lb_common::time::Tick;
 use lb_common::wire::MacAddr;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem::{offset_of, size_of};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -41,9 +41,16 @@ pub(crate) struct Kernel {
     directory: directory::Writer,
     /// Services as the maps have them.
     published: BTreeMap<u32, Published>,
+    /// Deleted services of which flows are left.
+    deleted: HashMap<Key, Deleted>,
+    /// Servers as the maps have them.
+    servers: Servers,
+    rules: rules::Writer,
     pools: Pools,
     sweep: Sweep,
     timeouts: Seconds,
+    /// The timeouts of persistent services in seconds.
+    persistence: BTreeMap<u32, u32>,
     /// The last moment that was asked for, should the kernel not answer.
     now: Tick,
 }
@@ -62,14 +69,34 @@ struct Published {
     service: Service,
 }
 
+/// A deleted service as the maps have it: its flows' packets are dropped, not passed.
+#[derive(Clone, Copy, Debug)]
+struct Deleted {
+    record: Block,
+    description: Service,
+}
+
 impl Kernel {
     /// Takes over what the maps hold already.
     pub(crate) fn new(loaded: Loaded, pins: PinDir) -> anyhow::Result<Self> {
         let (maps, sizes) = (&loaded.maps, loaded.sizes);
         let (directory, records) = directory::Writer::read(maps, sizes);
         let mut published = BTreeMap::new();
+        let mut deleted = HashMap::new();
         for (key, record) in records {
             let service = maps.services.load(record);
+            if service.flags & service_flags::DELETED != 0 {
+                let record = Block::new(record, 1);
+                let description = service;
+                deleted.insert(
+                    key,
+                    Deleted {
+                        record,
+                        description,
+                    },
+                );
+                continue;
+            }
             let kind = Kind::from_number(service.scheduler)
                 .with_context(|| format!("service record {record} has no known scheduler"))?;
             let members = (0..service.len)
@@ -88,23 +115,35 @@ impl Kernel {
                 },
             );
         }
+        let taken = published.values().map(|p: &Published| p.record);
+        let taken = taken.chain(deleted.values().map(|deleted: &Deleted| deleted.record));
         let pools = Pools::new(
             sizes,
-            published.values().map(|p| p.record),
+            taken,
             published.values().map(|p| p.block),
             published.values().filter_map(|p| p.table),
         );
         let sweep = Sweep::new(sizes.servers);
         let now = loaded.clock.tick(loaded.moment()?.jiffies);
         let timeouts = [0; Class::COUNT as usize];
+        let rules = rules::Writer::read(maps);
+        let mut servers = Servers::default();
+        let live = published.values().map(|p: &Published| p.service.address);
+        for address in live.chain(deleted.values().map(|d| d.description.address)) {
+            servers.hints.add(maps, Hint::Virtual, address);
+        }
         Ok(Self {
             loaded,
             pins,
             directory,
             published,
+            deleted,
+            servers,
+            rules,
             pools,
             sweep,
             timeouts,
+            persistence: BTreeMap::new(),
             now,
         })
     }
@@ -126,7 +165,11 @@ impl Kernel {
         let service = model
             .service(id)
             .context("a changed service that the model does not have")?;
-        let key = key(&service.address)?;
+        let key = describe::key(&service.address);
+        match service.options.persistent {
+            Some(seconds) => self.persistence.insert(id.0, seconds),
+            None => self.persistence.remove(&id.0),
+        };
         let kind = Kind::from_name(&service.options.scheduler).with_context(|| {
             format!(
                 "{}: no scheduler {}",
@@ -151,18 +194,12 @@ impl Kernel {
         let plan = schedule::plan(kind, &members, before, model.steps_of(id));
         let len = members.len() as u32;
         let mut service_record = Service {
-            id: id.0,
             len,
             scheduler: kind as u32,
             weight_max: weights.max,
             weight_step: weights.step,
-            flags: schedule::flags(service, model.servers_of(id)),
             table: plan.memory,
-            address: key.addr(),
-            port: key.port().number().into(),
-            prefix: 128,
-            mask: u32::MAX,
-            ..Service::default()
+            ..describe::service(service, model.servers_of(id), self.loaded.clock)
         };
         if let Some(old) = old
             && model.steps_of(id).is_empty()
@@ -279,20 +316,51 @@ impl Kernel {
         published.map_or(state, |old| old.service.generation)
     }
 
-    /// Makes a server's entry the model's, but for its way.
-    fn write_server(&self, model: &Model, id: ServerId) -> anyhow::Result<()> {
+    /// Notes a server before its entry is written: what packets need to find it is there first.
+    fn enter_server(&mut self, model: &Model, id: ServerId) -> anyhow::Result<()> {
         let server = model
             .server(id)
             .context("a changed server that the model does not have")?;
-        let (service, flags) = match server.standing {
+        let maps = &self.loaded.maps;
+        let here = match self.servers.get(id.0) {
+            Some(known) => known.here,
+            None => {
+                // It was so before this agent started, and may be so still.
+                let flags = maps.servers.load(id.0).flags;
+                flags & server_flags::METHOD == server_flags::LOCAL
+            }
+        };
+        let entry = Entry {
+            key: Some(describe::key(&server.service)),
+            address: Addr::from(server.address.address),
+            method: describe::method(&server.options),
+            here,
+        };
+        self.servers.put(maps, id.0, entry);
+        self.raise_features(self.servers.features());
+        Ok(())
+    }
+
+    /// Makes a server's entry the model's, but for its way.
+    fn write_server(&mut self, model: &Model, id: ServerId) -> anyhow::Result<()> {
+        self.enter_server(model, id)?;
+        let server = model
+            .server(id)
+            .context("a changed server that the model does not have")?;
+        let (service, available) = match server.standing {
             Standing::Live { service, .. } => (service.0, server_flags::AVAILABLE),
             Standing::Retired { service } => (service.map_or(u32::MAX, |service| service.0), 0),
+        };
+        let quiesced = match server.options.weight {
+            0 => server_flags::QUIESCED,
+            _ => 0,
         };
         let (addr, port) = (
             Addr::from(server.address.address),
             u32::from(server.address.port),
         );
-        let servers = &self.maps().servers;
+        let (upper, lower) = describe::thresholds(&server.options);
+        let servers = &self.loaded.maps.servers;
         let now = servers.load(id.0);
         if (now.addr, now.port) != (addr, port) {
             // The entry is free: no list has it and no flow refers to it.
@@ -305,15 +373,243 @@ impl Kernel {
                 },
             );
         }
-        let word = |offset| servers.word32(id.0, offset);
-        word(offset_of!(Server, service)).store(service, Ordering::Relaxed);
-        let options = &server.options;
-        word(offset_of!(Server, weight)).store(options.weight, Ordering::Relaxed);
-        let upper = options.upper_threshold;
-        let lower = threshold::lower(upper, options.lower_threshold);
+        let set = |offset, value| servers.word32(id.0, offset).store(value, Ordering::Relaxed);
+        set(offset_of!(Server, service), service);
+        set(
+            offset_of!(Server, tunnel_port),
+            describe::tunnel_port(&server.options),
+        );
+        set(offset_of!(Server, weight), server.options.weight);
         self.write_thresholds(id, (now.upper, now.lower), (upper, lower));
-        word(offset_of!(Server, flags)).store(flags, Ordering::Release);
+        let method = self.servers.method(id.0);
+        servers
+            .word32(id.0, offset_of!(Server, flags))
+            .store(available | quiesced | method, Ordering::Release);
+        self.servers.settle(&self.loaded.maps, id.0);
         Ok(())
+    }
+
+    /// Sets whether a server is the director itself.
+    fn set_here(&mut self, id: u32, here: bool) {
+        let Some(entry) = self
+            .servers
+            .get(id)
+            .copied()
+            .filter(|entry| entry.here != here)
+        else {
+            return;
+        };
+        let maps = &self.loaded.maps;
+        self.servers.put(maps, id, Entry { here, ..entry });
+        let flags = maps.servers.word32(id, offset_of!(Server, flags));
+        let others = flags.load(Ordering::Relaxed) & !Servers::METHOD;
+        flags.store(others | self.servers.method(id), Ordering::Release);
+        self.servers.settle(maps, id);
+    }
+
+    /// The features that services and servers ask for.
+    fn features(&self, drafts: &[(u32, Published)]) -> u32 {
+        let of = |key: &Key, service: &Service| {
+            const FTP: u32 = 21;
+            let ftp = Key::new(service.address, Port::new(FTP as u16), protocol::TCP);
+            if service.mark != 0 {
+                features::MARKS
+            } else if service.port == 0 {
+                features::ANY_PORT
+            } else if service.port == FTP && *key == ftp {
+                features::FTP
+            } else {
+                0
+            }
+        };
+        // Someone must take the packets.
+        let helpers = |service: &Service| {
+            let helped = service.flags & service_flags::HELPED != 0;
+            if helped && self.loaded.maps.punts.is_none() {
+                features::HELPERS
+            } else {
+                0
+            }
+        };
+        let drafts = drafts.iter().map(|(_, draft)| draft);
+        let live = self.published.values().chain(drafts);
+        let live = live.map(|p| of(&p.key, &p.service) | helpers(&p.service));
+        let deleted = self.deleted.iter().map(|(key, d)| of(key, &d.description));
+        let all = live.chain(deleted).fold(0, |all, bits| all | bits);
+        all | self.servers.features()
+    }
+
+    /// Adds features, before what they stand for.
+    fn raise_features(&self, bits: u32) {
+        self.maps()
+            .control
+            .word32(0, offset_of!(Control, features))
+            .fetch_or(bits, Ordering::SeqCst);
+    }
+
+    /// Leaves no feature but those that are asked for, after what the others stood for.
+    fn settle_features(&self) {
+        self.maps()
+            .control
+            .word32(0, offset_of!(Control, features))
+            .store(self.features(&[]), Ordering::SeqCst);
+    }
+
+    /// Says where a service's record is, to whoever knows the service by its id.
+    fn point(&self, id: u32, record: Option<Block>) {
+        self.maps()
+            .service_states
+            .word32(id, offset_of!(ServiceState, record))
+            .store(record.map_or(0, |block| block.first + 1), Ordering::Release);
+    }
+
+    /// Plans records for services that go while flows of theirs are left.
+    fn draft_deleted(&mut self, gone: &[u32], drafts: &[(u32, Published)]) -> Vec<(Key, Deleted)> {
+        let mut drafted = Vec::new();
+        for id in gone {
+            let Published {
+                key,
+                service: description,
+                ..
+            } = self.published[id];
+            let again = drafts.iter().any(|(_, draft)| draft.key == key);
+            if again || !self.servers.has_of(&key) {
+                continue;
+            }
+            let Some(record) = self.pools.take(Which::Records, 1) else {
+                continue;
+            };
+            let description = describe::deleted(description);
+            self.loaded.maps.services.store(record.first, description);
+            let deleted = Deleted {
+                record,
+                description,
+            };
+            drafted.push((key, deleted));
+        }
+        drafted
+    }
+
+    /// Lets programs see new services, and deleted ones in the place of some that go. When the
+    /// directory has no room for all, services that were deleted longer ago are left out: returns
+    /// which; those of `ghosts` that find no room are taken out of it.
+    fn publish(
+        &mut self,
+        model: &Model,
+        gone: &[u32],
+        drafts: &[(u32, Published)],
+        ghosts: &mut Vec<(Key, Deleted)>,
+    ) -> anyhow::Result<Vec<Key>> {
+        let new: HashSet<Key> = drafts.iter().map(|(_, draft)| draft.key).collect();
+        let room = self.loaded.sizes.services as usize;
+        let room = room.saturating_sub(model.services().count());
+        for (_, ghost) in ghosts.drain(room.min(ghosts.len())..) {
+            self.pools.give(Which::Records, ghost.record);
+        }
+        let kept: HashSet<Key> = ghosts.iter().map(|(key, _)| *key).collect();
+        let older = self
+            .deleted
+            .keys()
+            .filter(|key| !new.contains(key) && !kept.contains(key));
+        let (with_flows, mut evicted): (Vec<Key>, Vec<Key>) =
+            older.copied().partition(|key| self.servers.has_of(key));
+        evicted.extend(with_flows.into_iter().skip(room - ghosts.len()));
+
+        let gone = gone.iter().map(|id| self.published[id].key);
+        let gone = gone.filter(|key| !new.contains(key) && !kept.contains(key));
+        let removed: Vec<Key> = gone.chain(evicted.iter().copied()).collect();
+        let records = drafts
+            .iter()
+            .map(|(_, draft)| (draft.key, draft.record.first));
+        let ghostly = ghosts.iter().map(|(key, ghost)| (*key, ghost.record.first));
+        let written: Vec<(Key, u32)> = records.chain(ghostly).collect();
+
+        let described = drafts.iter().map(|(_, draft)| &draft.service);
+        let described = described.chain(ghosts.iter().map(|(_, ghost)| &ghost.description));
+        let addresses: Vec<Addr> = described.map(|description| description.address).collect();
+        let maps = &self.loaded.maps;
+        for address in &addresses {
+            self.servers.hints.add(maps, Hint::Virtual, *address);
+        }
+        self.hint_marks(drafts);
+        self.raise_features(self.features(drafts));
+        for (id, draft) in drafts {
+            self.point(*id, Some(draft.record));
+        }
+        let result = self.directory.write(&self.loaded.maps, &removed, &written);
+        if result.is_err() {
+            for (id, _) in drafts {
+                self.point(
+                    *id,
+                    self.published.get(id).map(|published| published.record),
+                );
+            }
+            let maps = &self.loaded.maps;
+            for address in &addresses {
+                self.servers.hints.remove(maps, Hint::Virtual, *address);
+            }
+            self.hint_marks(&[]);
+        }
+        result.map(|()| evicted)
+    }
+
+    /// Makes a server's entry what it was before an edit that came to nothing.
+    fn restore_server(&mut self, id: u32, known: Option<Entry>, before: &Server) {
+        let maps = &self.loaded.maps;
+        let word = |offset| maps.servers.word32(id, offset);
+        for (offset, value) in [
+            (offset_of!(Server, service), before.service),
+            (offset_of!(Server, tunnel_port), before.tunnel_port),
+            (offset_of!(Server, weight), before.weight),
+            (offset_of!(Server, upper), before.upper),
+            (offset_of!(Server, lower), before.lower),
+            (offset_of!(Server, flags), before.flags),
+        ] {
+            word(offset).store(value, Ordering::Release);
+        }
+        match known {
+            Some(entry) => {
+                self.servers.put(maps, id, entry);
+                self.servers.settle(maps, id);
+            }
+            None => drop(self.servers.forget(maps, id)),
+        }
+    }
+
+    /// Notes a server that only flows know.
+    fn enter_reserved(&mut self, id: u32) {
+        let maps = &self.loaded.maps;
+        if id >= maps.servers.len() {
+            return;
+        }
+        let server = maps.servers.load(id);
+        let entry = Entry {
+            key: None,
+            address: server.addr,
+            method: server.flags & Servers::METHOD,
+            here: false,
+        };
+        self.servers.put(maps, id, entry);
+        self.servers.settle(maps, id);
+    }
+
+    /// Forgets a deleted service.
+    fn forget_deleted(&mut self, key: &Key) {
+        if let Some(deleted) = self.deleted.remove(key) {
+            self.pools.retire(Which::Records, deleted.record);
+            let address = deleted.description.address;
+            let maps = &self.loaded.maps;
+            self.servers.hints.remove(maps, Hint::Virtual, address);
+        }
+    }
+
+    /// Tells whether every address may be virtual, as of mark services nobody knows.
+    fn hint_marks(&mut self, drafts: &[(u32, Published)]) {
+        let drafts = drafts.iter().map(|(_, draft)| &draft.service);
+        let live = self.published.values().map(|p| &p.service);
+        let deleted = self.deleted.values().map(|d| &d.description);
+        let any = live.chain(deleted).chain(drafts).any(|s| s.mark != 0);
+        self.servers.hints.set_any_virtual(&self.loaded.maps, any);
     }
 
     /// Gives a server thresholds in the place of those that it had.
@@ -334,8 +630,12 @@ impl Kernel {
 
     /// Empties every table.
     fn clear(&mut self) -> anyhow::Result<()> {
-        let keys: Vec<Key> = self.published.values().map(|old| old.key).collect();
+        let live = self.published.values().map(|old| old.key);
+        let keys: Vec<Key> = live.chain(self.deleted.keys().copied()).collect();
         self.directory.write(&self.loaded.maps, &keys, &[])?;
+        for deleted in std::mem::take(&mut self.deleted).into_values() {
+            self.pools.retire(Which::Records, deleted.record);
+        }
         for old in std::mem::take(&mut self.published).into_values() {
             self.retire(&old);
         }
@@ -349,6 +649,9 @@ impl Kernel {
         for id in 0..maps.servers.len() {
             self.zero_server(id);
         }
+        self.servers = Servers::default();
+        self.servers.hints.clear_others(&self.loaded.maps);
+        self.settle_features();
         self.sweep = Sweep::new(self.loaded.sizes.servers);
         Ok(())
     }
@@ -385,22 +688,6 @@ impl Kernel {
                 bytes: sum.bytes + bytes,
             }
         })
-    }
-}
-
-/// The key of a service that packets can be looked up by.
-fn key(address: &ServiceAddress) -> anyhow::Result<Key> {
-    match address {
-        ServiceAddress::Address {
-            protocol,
-            address,
-            port,
-        } => Ok(Key::new(
-            Addr::from(*address),
-            Port::new(*port),
-            protocol.number(),
-        )),
-        ServiceAddress::Mark { .. } => anyhow::bail!("{address}: this datapath has no marks"),
     }
 }
 
@@ -462,8 +749,21 @@ impl Datapath for Kernel {
                 | Change::ServiceRemoved(..)
                 | Change::ServiceZeroed(_)
                 | Change::TimeoutsChanged
-                | Change::DaemonsChanged => {}
+                | Change::DaemonsChanged
+                | Change::MarksChanged
+                | Change::SettingsChanged => {}
             }
+        }
+        let rules_before = if everything || changes.contains(&Change::MarksChanged) {
+            Some(self.rules.set(&self.loaded.maps, model.marks())?)
+        } else {
+            None
+        };
+        if everything {
+            for id in &servers {
+                self.enter_server(model, *id)?;
+            }
+            model.reserved().for_each(|id| self.enter_reserved(id.0));
         }
         let gone: Vec<u32> = self
             .published
@@ -471,7 +771,7 @@ impl Datapath for Kernel {
             .filter(|(id, old)| {
                 model
                     .service(ServiceId(**id))
-                    .is_none_or(|service| key(&service.address).ok() != Some(old.key))
+                    .is_none_or(|service| describe::key(&service.address) != old.key)
             })
             .map(|(id, _)| *id)
             .collect();
@@ -487,44 +787,76 @@ impl Datapath for Kernel {
                 .server(**id)
                 .is_some_and(|s| matches!(s.standing, Standing::Live { .. }))
         };
+        // What programs may see of it from here on is taken back should the rest fail.
+        let mut ghosts = Vec::new();
+        let mut before = Vec::new();
         let published = drafted
             .and_then(|()| {
-                servers
-                    .iter()
-                    .filter(live)
-                    .try_for_each(|id| self.write_server(model, *id))
+                servers.iter().filter(live).try_for_each(|id| {
+                    let (known, entry) = (self.servers.get(id.0), &self.loaded.maps.servers);
+                    before.push((id.0, known.copied(), entry.load(id.0)));
+                    self.write_server(model, *id)
+                })
             })
             .and_then(|()| {
-                let written: Vec<(Key, u32)> = drafts
-                    .iter()
-                    .map(|(_, draft)| (draft.key, draft.record.first))
-                    .collect();
-                let removed: Vec<Key> = gone
-                    .iter()
-                    .map(|id| self.published[id].key)
-                    .filter(|key| !written.iter().any(|(new, _)| new == key))
-                    .collect();
-                self.directory.write(&self.loaded.maps, &removed, &written)
+                ghosts = self.draft_deleted(&gone, &drafts);
+                self.publish(model, &gone, &drafts, &mut ghosts)
             });
-        if let Err(error) = published {
-            for (_, draft) in drafts {
-                self.give(&draft);
+        let evicted = match published {
+            Ok(evicted) => evicted,
+            Err(error) => {
+                for (_, draft) in drafts {
+                    self.give(&draft);
+                }
+                for (_, ghost) in ghosts {
+                    self.pools.give(Which::Records, ghost.record);
+                }
+                for (id, known, entry) in before {
+                    self.restore_server(id, known, &entry);
+                }
+                if let Some(rules) = rules_before {
+                    self.rules.set(&self.loaded.maps, &rules)?;
+                }
+                self.settle_features();
+                return Err(error);
             }
-            return Err(error);
-        }
+        };
 
         // From here on programs see the new services, and the old ones' places come free.
+        for id in &gone {
+            if !drafts.iter().any(|(new, _)| new == id) {
+                self.point(*id, None);
+                self.persistence.remove(id);
+            }
+        }
         let replaced = gone.iter().chain(drafts.iter().map(|(id, _)| id));
         for old in replaced
             .filter_map(|id| self.published.remove(id))
             .collect::<Vec<_>>()
         {
             self.retire(&old);
+            let address = old.service.address;
+            let maps = &self.loaded.maps;
+            self.servers.hints.remove(maps, Hint::Virtual, address);
+        }
+        for key in evicted
+            .iter()
+            .chain(drafts.iter().map(|(_, draft)| &draft.key))
+        {
+            self.forget_deleted(key);
         }
         self.published.extend(drafts);
+        self.deleted.extend(ghosts);
         if everything {
             model.reserved().for_each(|id| self.sweep.retire(id.0));
             self.zero_unknown(model);
+            for id in 0..self.maps().service_states.len() {
+                self.point(
+                    id,
+                    self.published.get(&id).map(|published| published.record),
+                );
+            }
+            self.servers.hints.clear_others(&self.loaded.maps);
         }
         for id in &servers {
             if live(&id) {
@@ -534,15 +866,28 @@ impl Datapath for Kernel {
                 self.sweep.retire(id.0);
             }
         }
+        self.hint_marks(&[]);
+        self.settle_features();
         Ok(())
     }
 
-    fn set_next_hop(&mut self, server: ServerId, hop: Option<&NextHop>) -> anyhow::Result<()> {
-        let servers = &self.maps().servers;
+    fn set_outlet(&mut self, server: ServerId, outlet: Outlet<'_>) -> anyhow::Result<()> {
+        let hop = match outlet {
+            Outlet::Hop(hop) => Some(hop),
+            Outlet::Here => {
+                self.set_here(server.0, true);
+                None
+            }
+            Outlet::Nowhere => None,
+        };
+        let servers = &self.loaded.maps.servers;
         let word = |i| servers.word64(server.0, offset_of!(Server, way) + i * size_of::<u64>());
         let Some(hop) = hop else {
             // Without its first word a way is none; the others keep the tag.
             word(0).store(0, Ordering::Relaxed);
+            if outlet == Outlet::Nowhere {
+                self.set_here(server.0, false);
+            }
             return Ok(());
         };
         let way = Way {
@@ -551,8 +896,22 @@ impl Datapath for Kernel {
             ifindex: hop.ifindex,
             mtu: u16::try_from(hop.mtu).unwrap_or(u16::MAX),
         };
-        let now = servers.load(server.0).way;
-        if Way::decode(now) == Some(way) {
+        let source = hop.preferred_source.map_or_else(Addr::default, Addr::from);
+        let entry = servers.load(server.0);
+        let now = entry.way;
+        if entry.source != source {
+            // No packet goes by the new way with the old source, or by half a source.
+            word(0).store(0, Ordering::Relaxed);
+            if entry.source != Addr::default() {
+                grace::wait()?;
+            }
+            for (i, part) in source.words().into_iter().enumerate() {
+                servers
+                    .word32(server.0, offset_of!(Server, source) + i * size_of::<u32>())
+                    .store(part, Ordering::Release);
+            }
+        } else if Way::decode(now) == Some(way) {
+            self.set_here(server.0, false);
             return Ok(());
         }
         // Unlike all three: an agent may have been killed between them.
@@ -561,6 +920,15 @@ impl Datapath for Kernel {
         for (i, bits) in way.encode(tag).into_iter().enumerate() {
             word(i).store(bits, Ordering::Relaxed);
         }
+        self.set_here(server.0, false);
+        Ok(())
+    }
+
+    fn set_settings(&mut self, bits: u32) -> anyhow::Result<()> {
+        self.maps()
+            .control
+            .word32(0, offset_of!(Control, settings))
+            .store(bits, Ordering::Relaxed);
         Ok(())
     }
 
@@ -619,6 +987,7 @@ impl Datapath for Kernel {
             now: self.tick(),
             clock: self.loaded.clock,
             timeouts: self.timeouts,
+            persistence: self.persistence.clone(),
             bucket: 0,
             way: 0,
         })
@@ -639,7 +1008,15 @@ impl Datapath for Kernel {
     fn sweep(&mut self) -> Vec<ServerId> {
         self.now = self.tick();
         self.loaded.refresh_ports(&self.pins);
+        if let Err(error) = self.rules.refresh(&self.loaded.maps) {
+            tracing::error!("the mark rules stay as they are: {error:#}");
+        }
+        self.settle_features();
         self.sweep.step(&self.loaded.maps, self.now)
+    }
+
+    fn punts(&mut self) -> anyhow::Result<Option<Punts>> {
+        self.loaded.punts()
     }
 
     fn clear_server(&mut self, server: ServerId) -> anyhow::Result<()> {
@@ -650,6 +1027,13 @@ impl Datapath for Kernel {
         );
         self.zero_server(server.0);
         self.sweep.release(server.0);
+        let last_of = self.servers.forget(&self.loaded.maps, server.0);
+        if let Some(key) = last_of.filter(|key| self.deleted.contains_key(key)) {
+            self.directory.write(&self.loaded.maps, &[key], &[])?;
+            self.forget_deleted(&key);
+            self.hint_marks(&[]);
+        }
+        self.settle_features();
         Ok(())
     }
 }

@@ -13,16 +13,23 @@
 //! | `mapped` | a map's array as memory of this process |
 //! | `clock` | the kernel's HZ and the current tick |
 //! | `kernel` | services, servers and ways into maps, counts out of them |
+//! | `describe` | what the model says, in the maps' words |
+//! | `servers`, `hints` | what follows from all servers together |
+//! | `rules` | the mark rules |
 //! | `directory` | which record a service's packets find |
 //! | `schedule` | what schedulers need in the maps |
 //! | `pool`, `grace` | places in arrays, used again after a grace period |
 //! | `flows` | the flow table: listing, expiry, counts |
+//! | `table` | the flow table: lookups and insertions |
+//! | `punts` | packets from the program, and to it |
 
 mod attach;
 mod clock;
+mod describe;
 mod directory;
 mod flows;
 mod grace;
+mod hints;
 mod kernel;
 mod link;
 mod load;
@@ -31,7 +38,13 @@ mod maps;
 mod object;
 mod pin;
 mod pool;
+mod punts;
+mod rules;
 mod schedule;
+mod servers;
+mod table;
+
+pub(crate) use punts::{Punt, Punts};
 
 use crate::config::Config;
 use crate::model::Datapath;

@@ -8,7 +8,7 @@ use crate::model::{self, Step};
 use anyhow::ensure;
 use lb_common::addr::Addr;
 use lb_common::api::Family;
-use lb_common::layout::{Member, Service, Sizes, TableWord, service_flags};
+use lb_common::layout::{Member, Service, Sizes, TableWord};
 use lb_common::sched::build::{self, most_servers};
 use lb_common::sched::{
     Kind, Turn, Weights, first_turn, turn_after_change, turn_after_changes, turn_of_scheduler,
@@ -137,25 +137,6 @@ impl Course {
 
 fn weights(members: &[Member]) -> Weights {
     Weights::of(members.iter().map(|member| member.weight))
-}
-
-/// [`Service::flags`], as far as schedulers go.
-#[must_use]
-pub(crate) fn flags<'a>(
-    service: &model::Service,
-    mut servers: impl Iterator<Item = &'a model::Server>,
-) -> u32 {
-    const SCHEDULERS: u32 =
-        service_flags::SCHED_1 | service_flags::SCHED_2 | service_flags::SCHED_3;
-
-    let thresholds = servers.any(|server| server.options.upper_threshold != 0);
-    let flags = u32::from(service.options.flags) & SCHEDULERS;
-    flags
-        | if thresholds {
-            service_flags::THRESHOLDS
-        } else {
-            0
-        }
 }
 
 /// Whether two records of a service say the same, wherever they and what they name lie.

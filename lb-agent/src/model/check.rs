@@ -5,9 +5,10 @@
 
 use super::{Model, Service};
 use lb_common::api::{
-    DaemonRole, Edit, Family, Forwarding, Netmask, Refusal, RefusalKind, ServerAddress,
-    ServerOptions, ServiceAddress, ServiceOptions, Timeouts, Tunnel,
+    DaemonRole, Edit, Family, Forwarding, MarkRule, Netmask, Refusal, RefusalKind, ServerAddress,
+    ServerOptions, ServiceAddress, ServiceOptions, Setting, Timeouts, Tunnel,
 };
+use lb_common::layout::MARK_RULES;
 use std::net::IpAddr;
 
 /// The schedulers that ipvs knows; `none` chooses no server.
@@ -56,6 +57,10 @@ impl Model {
             Edit::SetTimeouts { timeouts } => check_timeouts(timeouts),
             Edit::StartDaemon { role, .. } => self.check_daemon(*role, false),
             Edit::StopDaemon { role } => self.check_daemon(*role, true),
+            Edit::SetNoServer { service, .. } => self.known(service).map(drop),
+            Edit::AddMarkRule { rule } => self.check_new_rule(rule),
+            Edit::DeleteMarkRule { rule } => self.check_known_rule(rule),
+            Edit::Set { name, value } => Setting::check(name, *value).map(drop),
         }
     }
 
@@ -135,6 +140,60 @@ impl Model {
             ),
             (true, true) | (false, false) => Ok(()),
         }
+    }
+
+    fn check_new_rule(&self, rule: &MarkRule) -> Result<(), Refusal> {
+        let invalid = |what: &str| {
+            let message = format!("mark rule {rule}: {what}");
+            refuse(RefusalKind::Invalid, message)
+        };
+        let MarkRule {
+            protocol: _,
+            from,
+            to,
+            ports,
+            interface,
+            mark,
+        } = rule;
+        if *mark == 0 {
+            return invalid("the mark is 0, which packets without a mark have: choose another");
+        }
+        if ports.is_some_and(|(first, last)| first > last) {
+            return invalid("the first port is above the last one");
+        }
+        if let (Some(from), Some(to)) = (from, to)
+            && Family::of(from.address()) != Family::of(to.address())
+        {
+            return invalid("the networks are of different address families: add a rule for each");
+        }
+        // IFNAMSIZ, less the byte that ends it.
+        if interface
+            .as_ref()
+            .is_some_and(|name| name.is_empty() || name.len() > 15)
+        {
+            return invalid("an interface's name has 1 to 15 characters");
+        }
+        if self.marks.contains(rule) {
+            let message = format!("mark rule {rule} exists already");
+            return refuse(RefusalKind::Exists, message);
+        }
+        let used: usize = self.marks.iter().map(|rule| rule.families().len()).sum();
+        if used + rule.families().len() > MARK_RULES as usize {
+            let message = format!(
+                "no room for mark rule {rule}: there is room for {MARK_RULES}, and a rule without \
+                 networks takes that of two; delete one first"
+            );
+            return refuse(RefusalKind::Full, message);
+        }
+        Ok(())
+    }
+
+    fn check_known_rule(&self, rule: &MarkRule) -> Result<(), Refusal> {
+        if self.marks.contains(rule) {
+            return Ok(());
+        }
+        let message = format!("no mark rule {rule}: `lb-ctl mark list` tells which there are");
+        refuse(RefusalKind::NoService, message)
     }
 
     fn known(&self, address: &ServiceAddress) -> Result<&Service, Refusal> {

@@ -23,12 +23,13 @@ pub(crate) mod tests;
 
 pub(crate) use change::{Change, settle};
 pub(crate) use image::Image;
-pub(crate) use seam::{About, Datapath, Flow, Limits, Reading};
+pub(crate) use seam::{About, Datapath, Flow, Limits, Outlet, Reading};
 pub(crate) use supported::{server_supported, service_supported};
 
 use ids::Ids;
 use lb_common::api::{
-    DaemonRole, ServerAddress, ServerOptions, ServiceAddress, ServiceOptions, SyncDaemon, Timeouts,
+    DaemonRole, MarkRule, NoServer, ServerAddress, ServerOptions, ServiceAddress, ServiceOptions,
+    Setting, SyncDaemon, Timeouts,
 };
 use lb_common::state::{UDP_TIMEOUT, tcp::State};
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,9 @@ pub(crate) struct Service {
     pub(crate) address: ServiceAddress,
     /// How it schedules.
     pub(crate) options: ServiceOptions,
+    /// What clients hear without a server.
+    #[serde(default)]
+    pub(crate) no_server: NoServer,
     /// Its place in the order of addition.
     pub(crate) added: u64,
 }
@@ -110,6 +114,9 @@ pub(crate) struct Model {
     reserved: BTreeSet<ServerId>,
     timeouts: Timeouts,
     daemons: BTreeMap<DaemonRole, SyncDaemon>,
+    marks: Vec<MarkRule>,
+    /// The settings that edits gave a value.
+    settings: BTreeMap<Setting, u32>,
     /// The `added` of what is added next.
     next: u64,
     limits: Limits,
@@ -156,6 +163,8 @@ enum Undo {
     Server(ServerId, Option<Server>),
     Timeouts(Timeouts),
     Daemon(DaemonRole, Option<SyncDaemon>),
+    Marks(Vec<MarkRule>),
+    Settings(BTreeMap<Setting, u32>),
 }
 
 impl Model {
@@ -167,6 +176,8 @@ impl Model {
             reserved: BTreeSet::new(),
             timeouts: TIMEOUTS,
             daemons: BTreeMap::new(),
+            marks: Vec::new(),
+            settings: BTreeMap::new(),
             next: 0,
             limits,
             index: Index::default(),
@@ -237,6 +248,16 @@ impl Model {
         self.daemons.iter().map(|(role, daemon)| (*role, daemon))
     }
 
+    /// The mark rules, in the order in which packets meet them.
+    pub(crate) fn marks(&self) -> &[MarkRule] {
+        &self.marks
+    }
+
+    /// The settings that edits gave a value.
+    pub(crate) fn settings(&self) -> &BTreeMap<Setting, u32> {
+        &self.settings
+    }
+
     /// Gives the id of a retired server, or a reserved one, to be used again; returns the server.
     ///
     /// A live server stays: it may have been revived after it was seen to be without flows.
@@ -293,6 +314,8 @@ impl Model {
                 Undo::Server(id, before) => self.set_server(id, before),
                 Undo::Timeouts(before) => self.timeouts = before,
                 Undo::Daemon(role, before) => self.set_daemon(role, before),
+                Undo::Marks(before) => self.marks = before,
+                Undo::Settings(before) => self.settings = before,
             }
         }
         self.undo.clear();

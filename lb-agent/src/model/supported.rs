@@ -2,8 +2,8 @@
 
 use super::check::refuse;
 use lb_common::api::{
-    Edit, Family, Forwarding, Protocol, Refusal, RefusalKind, ServerAddress, ServerOptions,
-    ServiceAddress, ServiceOptions,
+    Edit, Forwarding, Refusal, RefusalKind, ServerAddress, ServerOptions, ServiceAddress,
+    ServiceOptions, Tunnel, TunnelChecksum,
 };
 use lb_common::sched::Kind;
 
@@ -32,7 +32,11 @@ pub(super) fn supported(edit: &Edit) -> Result<(), Refusal> {
         | Edit::DeleteServer { .. }
         | Edit::Zero { .. }
         | Edit::SetTimeouts { .. }
-        | Edit::StopDaemon { .. } => Ok(()),
+        | Edit::StopDaemon { .. }
+        | Edit::SetNoServer { .. }
+        | Edit::AddMarkRule { .. }
+        | Edit::DeleteMarkRule { .. }
+        | Edit::Set { .. } => Ok(()),
     }
 }
 
@@ -46,41 +50,16 @@ pub(crate) fn service_supported(
             "service {service}: {what} not supported by this version: {cure}"
         ))
     };
-    match service {
-        ServiceAddress::Mark { .. } => {
-            return without(
-                "firewall marks are",
-                "name the address and port with -t or -u",
-            );
-        }
-        ServiceAddress::Address {
-            protocol: Protocol::Sctp,
-            ..
-        } => return without("SCTP is", "use -t or -u"),
-        ServiceAddress::Address {
-            protocol: Protocol::Tcp | Protocol::Udp,
-            ..
-        } => {}
-    }
-    if service.family() == Family::Ipv6 {
-        return without("IPv6 is", "use an IPv4 address");
-    }
     let ServiceOptions {
         scheduler,
         flags: _,
-        persistent,
+        persistent: _,
         netmask: _,
-        one_packet,
+        one_packet: _,
         persistence_engine,
     } = options;
-    if persistent.is_some() {
-        return without("persistence is", "leave out -p");
-    }
     if persistence_engine.is_some() {
         return without("persistence engines are", "leave out --pe");
-    }
-    if *one_packet {
-        return without("one-packet scheduling is", "leave out -o");
     }
     if Kind::from_name(scheduler).is_none() {
         let choices: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
@@ -101,14 +80,17 @@ pub(crate) fn server_supported(
             "server {server} of service {service}: {what} not supported by this version: {cure}"
         ))
     };
-    if Family::of(server.address) == Family::Ipv6 {
-        return without("IPv6 is", "use an IPv4 address");
-    }
-    match options.forwarding {
-        Forwarding::Route => {}
-        Forwarding::Tunnel(_) => return without("tunnelling is", "use direct routing (-g)"),
-        Forwarding::Masquerade => return without("masquerading is", "use direct routing (-g)"),
-        Forwarding::Local => return without("local delivery is", "use direct routing (-g)"),
+    if let Forwarding::Tunnel(Tunnel::Gue {
+        checksum: TunnelChecksum::Remote,
+        ..
+    }) = options.forwarding
+    {
+        // The kernel itself does it only for packets whose checksum the sender's hardware is to
+        // compute, of which XDP sees none.
+        return without(
+            "remote checksum offload is",
+            "use --tun-csum or --tun-nocsum",
+        );
     }
     Ok(())
 }

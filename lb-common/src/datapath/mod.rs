@@ -18,6 +18,7 @@ mod known;
 mod open;
 mod parse;
 mod persist;
+mod related;
 mod reply;
 pub mod stages;
 mod way;
@@ -154,6 +155,11 @@ pub trait Tables: Flows {
     /// Remembers a way back in an empty place; false when the place is taken.
     fn set_back_way(&self, index: u32, way: BackWay) -> bool;
 
+    /// Remembers what of [`Reason::TooBig`] the sender is to be told: how many bytes, from the
+    /// network header on, a packet may have.
+    fn set_mtu(&self, bytes: u16);
+    /// What was remembered last, of the packet in hand.
+    fn mtu(&self) -> u16;
     /// Whether another answer may be given now; counts it if so.
     fn may_answer(&self, now: Tick) -> bool;
     /// Hands the packet to the agent; false when it has no room.

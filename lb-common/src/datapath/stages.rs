@@ -7,14 +7,17 @@ use crate::wire::Frame;
 use core::borrow::Borrow;
 
 pub use super::answer::answer;
-pub use super::error::error;
+pub use super::error::{Places, find as find_quoted, quote, translate as translate_quote};
 pub use super::find::further;
+pub use super::forward::{Inner, encapsulate};
 pub use super::fragment::{
-    follow as fragment, remember as remember_fragment, remember_reply as remember_reply_fragment,
+    find as find_fragment, remember as remember_fragment,
+    remember_reply as remember_reply_fragment, tuple as fragment_tuple,
 };
 pub use super::open::{choose, enter, enter_connection, help, settle, without_entry};
 pub use super::parse::parse;
 pub use super::persist::{hold as hold_template, new_template};
+pub use super::related::forward as forward_related;
 pub use super::reply::{keep as keep_reply, reply};
 use crate::sched::{Choice, Part};
 pub use crate::sched::{is_overloaded, prune, recall, remembered, schedule, schedule_stateless};
@@ -117,23 +120,63 @@ pub trait Stages: Tables + Sized {
     }
 
     fn remember_fragment(&self, packet: &Packet, word: Word) {
-        remember_fragment(self, packet, word);
+        let (tuple, word) = remember_fragment(self, packet, word);
+        let service = self.server_service(word.server()).unwrap_or(u32::MAX);
+        self.enter(packet, &tuple, word, About { service, back: 0 });
     }
 
     fn remember_reply_fragment(&self, packet: &Packet) {
-        remember_reply_fragment(self, packet);
+        if let Some((tuple, word)) = remember_reply_fragment(self, packet) {
+            let service = self.server_service(word.server()).unwrap_or(u32::MAX);
+            self.enter(packet, &tuple, word, About { service, back: 0 });
+        }
+    }
+
+    /// Puts a packet into the tunnel to a server, all but the Ethernet addresses; gives 0, or the
+    /// number of the reason why not, plus 1.
+    fn encapsulate<F: Frame>(
+        &self,
+        frame: &mut F,
+        inner: Inner,
+        server: u32,
+        flags: u32,
+        mtu: u16,
+    ) -> u32 {
+        match encapsulate(frame, self, inner, server, flags, mtu) {
+            Ok(()) => 0,
+            Err(reason) => 1 + reason as u32,
+        }
     }
 
     fn reply<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
         Ending::of(reply(frame, self, packet))
     }
 
+    /// A later fragment.
     fn fragment<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
-        Ending::of(fragment(frame, self, packet))
+        match find_fragment(frame, self, packet) {
+            Ok((flow, word)) => Ending::of(forward_related(frame, self, packet, &flow, word)),
+            Err(reason) => Ending::refusal(reason as u32),
+        }
     }
 
+    /// An ICMP error.
     fn error<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
-        Ending::of(error(frame, self, packet))
+        let Some((quoted, places)) = quote(frame, packet) else {
+            return Ending::refusal(Reason::NoQuotedFlow as u32);
+        };
+        let word = match find_quoted(frame, self, packet, &quoted) {
+            Ok(word) => word,
+            Err(reason) => return Ending::refusal(reason as u32),
+        };
+        let ending = Ending::of(forward_related(frame, self, packet, &quoted, word));
+        if ending.kind() == Ending::REFUSAL {
+            return ending;
+        }
+        match translate_quote(frame, self, packet, &quoted, places, word) {
+            Ok(()) => ending,
+            Err(reason) => Ending::refusal(reason as u32),
+        }
     }
 
     /// Makes an answer of a packet that cannot go on for the reason with this number.

@@ -160,6 +160,12 @@ pub(super) fn check_command(command: Command, given: Given) -> Result<(), Refuse
     rule(command).check(given, |_| true, &format!("'{}' command", command.name()))
 }
 
+/// Whether an option may join those that a command's line has.
+pub(crate) fn allows(command: Command, given: Given, opt: Opt) -> bool {
+    let Rule { must, may, one_of } = rule(command);
+    must.contains(&opt) || may.contains(&opt) || one_of.contains(&opt) && !given.any(one_of)
+}
+
 fn rule(command: Command) -> Rule {
     use Opt as O;
     let must: &[Opt] = match command {

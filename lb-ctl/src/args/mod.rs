@@ -13,9 +13,14 @@ pub mod number;
 pub mod parse;
 pub mod popt;
 pub mod request;
-mod sched_flags;
+pub(crate) mod sched_flags;
 
 use crate::exit::Exit;
+
+/// The schedulers of ipvs, besides `none`.
+pub const SCHEDULERS: &[&str] = &[
+    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos",
+];
 
 /// Why a command line is refused before the agent hears of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -156,7 +156,7 @@ fn take(
 }
 
 /// The name by which an option may occur once; `-6` and `--sort` may repeat.
-const fn noted_as(flag: Flag) -> Option<Opt> {
+pub(crate) const fn noted_as(flag: Flag) -> Option<Opt> {
     Some(match flag {
         Flag::Command(_) | Flag::Ipv6 | Flag::Sort => return None,
         Flag::TcpService | Flag::UdpService | Flag::SctpService | Flag::FwmarkService => {

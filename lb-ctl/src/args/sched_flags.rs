@@ -13,6 +13,14 @@ const FLAGS: &[(&str, u8, Option<&str>)] = &[
     ("mh-port", 2, Some("mh")),
 ];
 
+/// The names that go with a scheduler; every name if it is not known yet.
+pub(crate) fn names(scheduler: &str) -> impl Iterator<Item = &'static str> {
+    FLAGS
+        .iter()
+        .filter(move |(.., only)| scheduler.is_empty() || only.is_none_or(|only| only == scheduler))
+        .map(|(name, ..)| *name)
+}
+
 /// The bits that a comma-separated list names.
 ///
 /// deviates: a list of nothing but commas names no flag; ipvsadm crashes on it.

@@ -2,7 +2,7 @@
 
 use super::{Failure, World};
 use crate::args::request::Format;
-use crate::output::{connections, daemons, listing, save};
+use crate::output::{connections, daemons, listing, save, timeouts};
 use lb_common::api::{ServiceAddress, ServiceStatus};
 
 /// `-L`: all services, or one.
@@ -52,13 +52,9 @@ pub(super) fn connection_rows(format: Format, world: &mut World<'_>) -> Result<(
 }
 
 /// `-L --timeout`.
-pub(super) fn timeouts(world: &mut World<'_>) -> Result<(), Failure> {
-    let timeouts = world.control.timeouts()?;
-    writeln!(
-        world.out,
-        "Timeout (tcp tcpfin udp): {} {} {}",
-        timeouts.tcp, timeouts.tcp_fin, timeouts.udp
-    )?;
+pub(super) fn timeout_row(world: &mut World<'_>) -> Result<(), Failure> {
+    let answer = world.control.timeouts()?;
+    timeouts::timeouts(&answer, world.out)?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::args::{Refused, help};
 use crate::control::{Control, ControlError};
 use crate::exit::Exit;
 use crate::invocation::Identity;
+use crate::machine::Machine;
 use crate::names::Names;
 use std::io::{self, Read, Write};
 
@@ -22,9 +23,11 @@ pub struct World<'a> {
     pub identity: Identity,
     /// Where names come from.
     pub names: &'a dyn Names,
+    /// Where files come from.
+    pub machine: &'a dyn Machine,
     /// The agent.
     pub control: &'a mut dyn Control,
-    /// What `-R` reads.
+    /// What `-R` and `import -` read.
     pub stdin: &'a mut dyn Read,
     /// Where answers go.
     pub out: &'a mut dyn Write,
@@ -81,7 +84,7 @@ fn print(request: Request, world: &mut World<'_>) -> Result<Exit, Failure> {
     match request {
         Request::List { service, format } => list::services(service, format, world)?,
         Request::Connections(format) => list::connection_rows(format, world)?,
-        Request::Timeouts => list::timeouts(world)?,
+        Request::Timeouts => list::timeout_row(world)?,
         Request::Daemons => list::daemon_rows(world)?,
         Request::Save(format) => list::rules(format, world)?,
         Request::Help => {
@@ -97,10 +100,10 @@ fn print(request: Request, world: &mut World<'_>) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// Prints a message behind whatever was printed before.
+/// Prints a message behind whatever was printed before, and also if that was in vain.
 fn complain(text: &str, world: &mut World<'_>) -> io::Result<()> {
-    world.out.flush()?;
-    writeln!(world.err, "{text}")
+    let flushed = world.out.flush();
+    writeln!(world.err, "{text}").and(flushed)
 }
 
 /// Prints why a run failed; a reader that went away is no failure.

@@ -54,18 +54,29 @@ pub(super) fn scheduling(options: &ServiceOptions) -> String {
 
 /// The names of a scheduler's flags. sh and mh know no third one.
 pub(super) fn flags(options: &ServiceOptions) -> String {
-    let names: &[&str] = match options.scheduler.as_str() {
-        "sh" => &["sh-fallback", "sh-port"],
-        "mh" => &["mh-fallback", "mh-port"],
-        _ => &["flag-1", "flag-2", "flag-3"],
+    match options.scheduler.as_str() {
+        "sh" | "mh" => flag_names(options, 2).join(","),
+        _ => flag_names(options, 3).join(","),
+    }
+}
+
+/// The names of a scheduler's flags, which ipvsadm reads whoever the scheduler is.
+pub(super) fn all_flags(options: &ServiceOptions) -> String {
+    flag_names(options, 3).join(",")
+}
+
+/// The names of those flags that are set, among the first `known`.
+pub(super) fn flag_names(options: &ServiceOptions, known: usize) -> Vec<&'static str> {
+    let names = match options.scheduler.as_str() {
+        "sh" => ["sh-fallback", "sh-port", "flag-3"],
+        "mh" => ["mh-fallback", "mh-port", "flag-3"],
+        _ => ["flag-1", "flag-2", "flag-3"],
     };
-    let set: Vec<&str> = names
-        .iter()
-        .enumerate()
+    let names = names.into_iter().take(known).enumerate();
+    names
         .filter(|(bit, _)| options.flags & 1 << bit != 0)
-        .map(|(_, name)| *name)
-        .collect();
-    set.join(",")
+        .map(|(_, name)| name)
+        .collect()
 }
 
 /// A mask as an address, or a prefix length.

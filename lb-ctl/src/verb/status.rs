@@ -1,112 +1,190 @@
 //! `lb-ctl status`.
 
-use super::VerbError;
+use super::words::{Grammar, OUTPUT, Tail, Words};
+use super::{Verb, VerbError};
 use crate::command::World;
 use crate::exit::Exit;
-use lb_common::api::{Agent, AttachMode, Next, Services};
+use crate::output::json::{document, schema};
+use lb_common::api::{Agent, AttachMode, Interface, Next, Services};
+use serde::Serialize;
 use std::io::{self, Write};
 
-/// Shows the agent and how many services and servers it has; the exit code tells whether every
-/// server can be reached.
-pub(super) fn status(words: &[String], world: &mut World<'_>) -> Result<Exit, VerbError> {
-    let json = match words {
-        [] => false,
-        [option, form] if option == "-o" && form == "json" => true,
-        [option] if option == "-ojson" => true,
-        [.., word] => {
-            return Err(VerbError::Usage {
-                verb: "status",
-                word: word.clone(),
-                usage: "lb-ctl status [-o json]",
-            });
-        }
-    };
+pub(super) const STATUS: Verb = Verb {
+    grammar: Grammar {
+        name: "status",
+        operands: &[],
+        options: &[&OUTPUT],
+        tail: Tail::None,
+    },
+    about: "show the agent, its interfaces, and how many services and servers it has",
+    details: &[
+        "It ends with 0 if the program is attached to an interface and every server can be \
+         reached, else with 1, so that scripts can ask it.",
+    ],
+    run: status,
+};
+
+/// What is told, as text and as JSON.
+#[derive(Debug, Serialize)]
+struct Status {
+    agent: About,
+    services: usize,
+    servers: usize,
+    active: u64,
+    inactive: u64,
+    unresolved: Vec<Unresolved>,
+}
+
+#[derive(Debug, Serialize)]
+struct About {
+    version: String,
+    pid: u32,
+    layout: u32,
+    flows: u32,
+    slots: u32,
+    interfaces: Vec<Attached>,
+    reasons: Vec<Counted>,
+}
+
+#[derive(Debug, Serialize)]
+struct Attached {
+    name: String,
+    mode: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Counted {
+    reason: String,
+    packets: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Unresolved {
+    service: String,
+    server: String,
+    why: String,
+}
+
+fn status(words: &Words<'_>, world: &mut World<'_>) -> Result<Exit, VerbError> {
     let agent = world.control.agent()?;
-    let services = world.control.services()?;
-    let unresolved = unresolved(&services);
-    if json {
-        let answer = serde_json::json!({
-            "agent": agent,
-            "services": services.services.len(),
-            "servers": server_count(&services),
-            "unresolved": unresolved
-                .iter()
-                .map(|(service, server, why)| {
-                    serde_json::json!({"service": service, "server": server, "why": why})
-                })
-                .collect::<Vec<_>>(),
-        });
-        serde_json::to_writer_pretty(&mut *world.out, &answer)?;
-        writeln!(world.out)?;
+    let status = Status::new(agent, &world.control.services()?);
+    let good = status.unresolved.is_empty() && !status.agent.interfaces.is_empty();
+    if words.json() {
+        document(&schema::STATUS, status, world.out)?;
     } else {
-        print(&agent, &services, &unresolved, world.out)?;
+        status.print(world.out)?;
     }
-    Ok(if unresolved.is_empty() {
-        Exit::Success
-    } else {
-        Exit::Negative
-    })
+    Ok(if good { Exit::Success } else { Exit::Negative })
 }
 
-fn print(
-    agent: &Agent,
-    services: &Services,
-    unresolved: &[(String, String, &str)],
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let Agent {
-        version,
-        pid,
-        layout,
-        flows,
-        slots,
-        interfaces,
-        reasons,
-    } = agent;
-    writeln!(out, "lb-agent {version}, pid {pid}, map layout {layout}")?;
-    writeln!(out, "flow table for {flows} flows, {slots} entries")?;
-    if interfaces.is_empty() {
-        writeln!(out, "attached to no interface")?;
-    }
-    for interface in interfaces {
-        let mode = match interface.mode {
-            AttachMode::Native => "native",
-            AttachMode::Generic => "generic",
+impl Status {
+    fn new(agent: Agent, services: &Services) -> Self {
+        let mut status = Self {
+            agent: About::new(agent),
+            services: services.services.len(),
+            servers: 0,
+            active: 0,
+            inactive: 0,
+            unresolved: Vec::new(),
         };
-        writeln!(out, "attached to {} ({mode})", interface.name)?;
-    }
-    writeln!(
-        out,
-        "{} services, {} servers",
-        services.services.len(),
-        server_count(services)
-    )?;
-    for (service, server, why) in unresolved {
-        writeln!(out, "unreachable: {server} of {service}: {why}")?;
-    }
-    for (reason, count) in reasons.iter().filter(|(_, count)| *count > 0) {
-        writeln!(out, "{count:>12} {reason}")?;
-    }
-    Ok(())
-}
-
-fn server_count(services: &Services) -> usize {
-    services
-        .services
-        .iter()
-        .map(|status| status.servers.len())
-        .sum()
-}
-
-fn unresolved(services: &Services) -> Vec<(String, String, &str)> {
-    let mut found = Vec::new();
-    for status in &services.services {
-        for server in &status.servers {
-            if let Next::Unresolved { why } = &server.next {
-                let names = (status.service.to_string(), server.server.to_string());
-                found.push((names.0, names.1, why.as_str()));
+        for service in &services.services {
+            for server in &service.servers {
+                status.servers += 1;
+                status.active += u64::from(server.active);
+                status.inactive += u64::from(server.inactive);
+                if let Next::Unresolved { why } = &server.next {
+                    status.unresolved.push(Unresolved {
+                        service: service.service.to_string(),
+                        server: server.server.to_string(),
+                        why: why.clone(),
+                    });
+                }
             }
         }
+        status
     }
-    found
+
+    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Self {
+            agent,
+            services,
+            servers,
+            active,
+            inactive,
+            unresolved,
+        } = self;
+        let About {
+            version,
+            pid,
+            layout,
+            flows,
+            slots,
+            interfaces,
+            reasons,
+        } = agent;
+        writeln!(out, "lb-agent {version}, pid {pid}, map layout {layout}")?;
+        if interfaces.is_empty() {
+            writeln!(out, "attached to no interface: no packet is balanced")?;
+        }
+        for Attached { name, mode } in interfaces {
+            writeln!(out, "attached to {name} ({mode})")?;
+        }
+        writeln!(out, "flow table for {flows} flows, {slots} entries")?;
+        writeln!(
+            out,
+            "{}, {}; connections: {active} active, {inactive} inactive",
+            counted(*services, "service"),
+            counted(*servers, "server")
+        )?;
+        for Unresolved {
+            service,
+            server,
+            why,
+        } in unresolved
+        {
+            writeln!(out, "unreachable: {server} of {service}: {why}")?;
+        }
+        let mut title = "packets that did not go to a server:\n";
+        for Counted { reason, packets } in reasons.iter().filter(|reason| reason.packets > 0) {
+            writeln!(out, "{title}{packets:>12} {reason}")?;
+            title = "";
+        }
+        Ok(())
+    }
+}
+
+fn counted(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
+impl About {
+    fn new(agent: Agent) -> Self {
+        let Agent {
+            version,
+            pid,
+            layout,
+            flows,
+            slots,
+            interfaces,
+            reasons,
+        } = agent;
+        let attached = |Interface { name, mode }| Attached {
+            name,
+            mode: match mode {
+                AttachMode::Native => "native",
+                AttachMode::Generic => "generic",
+            },
+        };
+        let counted = |(reason, packets)| Counted { reason, packets };
+        Self {
+            version,
+            pid,
+            layout,
+            flows,
+            slots,
+            interfaces: interfaces.into_iter().map(attached).collect(),
+            reasons: reasons.into_iter().map(counted).collect(),
+        }
+    }
 }

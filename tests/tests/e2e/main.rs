@@ -4,9 +4,16 @@
 //! fails when it cannot. The tests take turns by themselves, see `lb_tests::scene`.
 
 mod attach;
+mod dns;
 mod edits;
+mod fragments;
+mod icmp;
 mod interfaces;
+mod marks;
+mod masquerade;
 mod neighbours;
+mod no_server;
+mod persistence;
 mod refusals;
 mod restarts;
 mod scheduling;

@@ -9,7 +9,7 @@ use lb_common::memory::Memory;
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::{self, Rr, Wrr};
 use lb_common::sched::{Turn, Weights, first_turn, turn_after_change};
-use lb_tests::case::{Case, case, opens, opens_inactive, refused, tcp_service, udp_service};
+use lb_tests::case::{Case, answered, case, opens, opens_inactive, tcp_service, udp_service};
 use lb_tests::packet::flags::SYN;
 use lb_tests::packet::{tcp, udp};
 
@@ -86,8 +86,8 @@ fn no_server_with_a_weight_is_no_server() {
     for (name, kind) in [("rr, all quiesced", Rr), ("wrr, all quiesced", Wrr)] {
         let syn = tcp("192.0.2.1:40000", VIP, SYN);
         let _ = service(name, kind, &[0, 0])
-            .send(&syn, refused(Reason::NoServer))
-            .send(&syn, refused(Reason::NoServer))
+            .send(&syn, answered(Reason::NoServer))
+            .send(&syn, answered(Reason::NoServer))
             .change(|tables| reweigh(tables, &[0, 2]))
             .send(&syn, opens(0));
     }

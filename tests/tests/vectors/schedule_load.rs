@@ -7,8 +7,8 @@ use lb_common::memory::Memory;
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::{self, Fo, Lblc, Lblcr, Lc, Nq, Ovf, Sed, Twos, Wlc};
 use lb_common::wire::MacAddr;
-use lb_tests::case::{INGRESS, SIZES, case, opens, opens_inactive, refused, udp_service};
 use lb_tests::case::tcp_service;
+use lb_tests::case::{INGRESS, SIZES, case, opens, opens_inactive, refused, udp_service};
 use lb_tests::packet::flags::{ACK, FIN, SYN};
 use lb_tests::packet::{DIRECTOR_MAC, tcp, udp};
 use lb_tests::twin::Twin;
@@ -78,7 +78,10 @@ fn two_choices_are_one_with_one_server() {
 /// Flows that begin and end while weights change: host and kernel agree on every choice.
 #[test]
 fn host_and_kernel_choose_alike() {
-    let sizes = Sizes { flows: 256, ..SIZES };
+    let sizes = Sizes {
+        flows: 256,
+        ..SIZES
+    };
     for kind in Kind::ALL {
         if kind == Twos {
             // Their random numbers differ.
@@ -92,7 +95,11 @@ fn host_and_kernel_choose_alike() {
         let mut sent = 0;
         for step in 0u16..60 {
             let client = format!("192.0.2.{}:{}", step % 7 + 1, 1000 + step);
-            let flags: &[u8] = if step % 3 == 0 { &[SYN, FIN | ACK] } else { &[SYN, ACK] };
+            let flags: &[u8] = if step % 3 == 0 {
+                &[SYN, FIN | ACK]
+            } else {
+                &[SYN, ACK]
+            };
             for flags in flags {
                 let outcome = twin.run(&tcp(&client, VIP, *flags).bytes());
                 sent += u32::from(outcome.result.is_ok());
@@ -106,7 +113,11 @@ fn host_and_kernel_choose_alike() {
                 });
             }
         }
-        assert!(sent > 30, "{}: {sent} packets went to a server", kind.name());
+        assert!(
+            sent > 30,
+            "{}: {sent} packets went to a server",
+            kind.name()
+        );
     }
 }
 
