@@ -371,7 +371,7 @@ fn settings_marks_and_answers_survive_the_agent() {
     for _ in 0..2 {
         lab.restart();
         assert_eq!(lab.status(1).no_server, NoServer::Reset);
-        assert_eq!(lab.director.marks().rules, [rule.clone()]);
+        assert_eq!(lab.director.marks().rules, std::slice::from_ref(&rule));
         assert_eq!(
             lab.maps.tables().settings,
             Some(Setting::ConnReuseMode.bits(1))

@@ -24,7 +24,9 @@ pub fn to_server<F: Frame, T: Stages>(
     if is_tunnel(flags) {
         return Ending::further();
     }
-    Ending::of(forward::without_tunnels(frame, tables, packet, word, flags, way))
+    Ending::of(forward::without_tunnels(
+        frame, tables, packet, word, flags, way,
+    ))
 }
 
 /// Forwards a packet to the server of `word`, which is reached through a tunnel.

@@ -261,7 +261,9 @@ impl<T: Stages, S: Step> Body for Walk<'_, T, S> {
 #[inline(always)]
 fn is_usable<T: Stages>(tables: &T, member: Member, flags: u32) -> bool {
     let heeds = flags & service_flags::THRESHOLDS != 0;
-    member.weight != 0 && !(heeds && tables.is_overloaded(member.server))
+    let usable = member.weight != 0 && !(heeds && tables.is_overloaded(member.server));
+    // Of all ways to here the verifier walks one on.
+    u8::from(usable) ^ tables.blur() != 0
 }
 
 /// What a scheduler remembers: where it stands in the list, and for wrr the current weight.
@@ -419,7 +421,7 @@ impl<T: Stages> Body for Attempt<'_, T> {
             *server = step.server();
             step.turn()
         } else {
-            let mut step = wrr::Pick::new(service, turn);
+            let mut step = wrr::Pick::new(service, turn, tables.blur());
             walk(*tables, service, wrr::Pick::bound(service), &mut step);
             *server = step.server();
             step.turn()

@@ -98,7 +98,7 @@ fn rr_and_wrr_skip_overloaded_servers() {
     let case = with_thresholds(service("rr, thresholds", Rr, &[1, 1, 1]), 1, (1, 1));
     let _ = picks(case, 0, "C B A C A C A");
     let case = with_thresholds(service("wrr, thresholds", Wrr, &[1, 2, 3]), 2, (2, 2));
-    let case = picks(case, 0, "C B A C B B A B B A");
+    let case = picks(case, 0, "C B A C C B C B A C C B C B C C B");
     // With every server overloaded none is chosen, and later wrr begins at the head.
     let all = |tables: &mut Memory| {
         for server in 0..3 {

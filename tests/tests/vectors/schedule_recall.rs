@@ -1,12 +1,12 @@
 //! What lblc and lblcr remember of a destination. Servers are named as in `schedule`.
 
 use crate::schedule::{VIP, picks, reweigh, service, with_thresholds};
-use lb_common::layout::server_flags;
+use lb_common::layout::{Sizes, server_flags};
 use lb_common::memory::Memory;
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::{Lblc, Lblcr};
 use lb_common::state::Class;
-use lb_tests::case::{Case, opens, refused};
+use lb_tests::case::{Case, SIZES, case_sized, opens, refused, tcp_service};
 use lb_tests::packet::flags::SYN;
 use lb_tests::packet::tcp;
 
@@ -78,12 +78,17 @@ fn lblcr_takes_another_server_in_when_the_least_loaded_is_overloaded() {
 #[test]
 fn a_destination_is_forgotten_after_a_day() {
     for (kind, entries) in [(Lblc, 1), (Lblcr, 2)] {
-        let case = open(service(kind.name(), kind, &[9, 9]), 1, 0, entries);
-        let case = case.pass_timeout(Class::CACHE);
+        // In so large a table no entry takes the place of one that expired.
+        let sizes = Sizes {
+            flows: 1 << 12,
+            ..SIZES
+        };
+        let case = case_sized(kind.name(), sizes, &[tcp_service(VIP, kind, &[9, 9])]);
+        let case = open(case, 1, 0, entries).pass_timeout(Class::CACHE);
         let case = picks(case, 0, "B");
         let case = case.pass_timeout(Class::CACHE).pass(1);
         // B has two connections more, by their counts.
-        let _ = open(case, 2, 1, if kind == Lblc { 1 } else { 2 });
+        let _ = open(case, 2, 1, entries);
     }
 }
 
