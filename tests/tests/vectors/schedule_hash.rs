@@ -8,7 +8,7 @@ use lb_common::reason::Reason;
 use lb_common::sched::Kind::{self, Dh, Mh, Sh};
 use lb_common::sched::build;
 use lb_common::service::Key;
-use lb_tests::case::{Case, case, opens, refused, way};
+use lb_tests::case::{Case, answered, case, opens, way};
 use lb_tests::packet::flags::SYN;
 use lb_tests::packet::tcp;
 use std::net::{IpAddr, Ipv4Addr};
@@ -55,7 +55,7 @@ fn quiesce(tables: &mut Memory, rebuilt: bool) {
 fn choose(mut case: Case, port: u16, expected: [u32; 4]) -> Case {
     for (client, last) in CLIENTS.into_iter().zip(expected) {
         let expect = match last {
-            0 => refused(Reason::NoServer),
+            0 => answered(Reason::NoServer),
             last => opens(13 - last),
         };
         case = case.send(&tcp(&format!("{client}:{port}"), VIP, SYN), expect);

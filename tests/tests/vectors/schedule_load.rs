@@ -8,7 +8,7 @@ use lb_common::reason::Reason;
 use lb_common::sched::Kind::{self, Fo, Lblc, Lblcr, Lc, Nq, Ovf, Sed, Twos, Wlc};
 use lb_common::wire::MacAddr;
 use lb_tests::case::tcp_service;
-use lb_tests::case::{INGRESS, SIZES, case, opens, opens_inactive, refused, udp_service};
+use lb_tests::case::{INGRESS, SIZES, answered, case, opens, opens_inactive, udp_service};
 use lb_tests::packet::flags::{ACK, FIN, SYN};
 use lb_tests::packet::{DIRECTOR_MAC, tcp, udp};
 use lb_tests::twin::Twin;
@@ -25,7 +25,7 @@ fn connections_and_weights_decide() {
     golden("fo", Fo, &[1, 3, 2], "B B B");
     golden("fo, on a tie the newer", Fo, &[2, 2], "B B");
     let _ = picks(service("ovf A2 B3", Ovf, &[2, 3]), 0, "B B B B A A A")
-        .send(&tcp("192.0.2.2:1", VIP, SYN), refused(Reason::NoServer));
+        .send(&tcp("192.0.2.2:1", VIP, SYN), answered(Reason::NoServer));
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn a_server_that_is_quiesced_gets_nothing() {
     for (kind, entries) in kinds.into_iter().chain([(Lblc, 1), (Lblcr, 2)]) {
         let case = service(kind.name(), kind, &[0, 0]);
         let _ = case
-            .send(&tcp("192.0.2.2:1", VIP, SYN), refused(Reason::NoServer))
+            .send(&tcp("192.0.2.2:1", VIP, SYN), answered(Reason::NoServer))
             .change(|tables| reweigh(tables, &[0, 2]))
             .send(&tcp("192.0.2.2:1", VIP, SYN), opens(0).flows(entries));
     }

@@ -6,7 +6,7 @@ use lb_common::memory::Memory;
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::{Lblc, Lblcr};
 use lb_common::state::Class;
-use lb_tests::case::{Case, SIZES, case_sized, opens, refused, tcp_service};
+use lb_tests::case::{Case, SIZES, answered, case_sized, opens, tcp_service};
 use lb_tests::packet::flags::SYN;
 use lb_tests::packet::tcp;
 
@@ -45,7 +45,7 @@ fn lblc_leaves_a_server_that_is_quiesced_or_gone() {
             tables.servers[0].flags &= !server_flags::AVAILABLE;
             tables.members[0].weight = 0;
         })
-        .send(&tcp("192.0.2.8:1", VIP, SYN), refused(Reason::NoServer));
+        .send(&tcp("192.0.2.8:1", VIP, SYN), answered(Reason::NoServer));
 }
 
 #[test]
