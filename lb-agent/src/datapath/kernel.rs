@@ -11,7 +11,8 @@ use super::schedule::{self, Pools, Which};
 use super::servers::{Entry, Servers};
 use super::{describe, directory, grace, rules};
 use crate::model::{
-    About, Change, Datapath, Flow, Limits, Model, Outlet, Reading, ServerId, ServiceId, Standing,
+    About, Change, Datapath, Flow, Limits, Model, NO_SCHEDULER, Outlet, Reading, ServerId,
+    ServiceId, Standing,
 };
 use anyhow::Context as _;
 use lb_common::addr::{Addr, Port, protocol};
@@ -170,14 +171,14 @@ impl Kernel {
             Some(seconds) => self.persistence.insert(id.0, seconds),
             None => self.persistence.remove(&id.0),
         };
-        let kind = Kind::from_name(&service.options.scheduler).with_context(|| {
-            format!(
-                "{}: no scheduler {}",
-                service.address, service.options.scheduler
-            )
-        })?;
+        // No scheduler is one with nothing to choose from.
+        let name = service.options.scheduler.as_str();
+        let chooses = name != NO_SCHEDULER;
+        let kind = Kind::from_name(if chooses { name } else { Kind::Rr.name() })
+            .with_context(|| format!("{}: no scheduler {name}", service.address))?;
         let members: Vec<Member> = model
             .servers_of(id)
+            .filter(|_| chooses)
             .map(|server| Member {
                 server: server.id.0,
                 weight: server.options.weight,

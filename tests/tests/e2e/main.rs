@@ -4,6 +4,7 @@
 //! fails when it cannot. The tests take turns by themselves, see `lb_tests::scene`.
 
 mod attach;
+mod daemons;
 mod dns;
 mod edits;
 mod fragments;
