@@ -8,5 +8,7 @@ mod connections;
 mod real_server;
 mod schedulers;
 mod script;
+mod shell;
 mod subject;
+mod transcript;
 mod verifier;
