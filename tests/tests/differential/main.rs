@@ -6,6 +6,7 @@
 
 mod connections;
 mod real_server;
+mod restore;
 mod schedulers;
 mod script;
 mod shell;
