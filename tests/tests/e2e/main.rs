@@ -18,3 +18,4 @@ mod real_server;
 mod refusals;
 mod restarts;
 mod scheduling;
+mod transfer;
