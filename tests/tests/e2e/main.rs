@@ -13,6 +13,7 @@ mod marks;
 mod masquerade;
 mod neighbours;
 mod no_server;
+mod path;
 mod persistence;
 mod real_server;
 mod refusals;

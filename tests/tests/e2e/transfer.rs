@@ -13,6 +13,7 @@
 //! send shorter segments (`advmss`).
 
 use anyhow::{Context as _, Result, ensure};
+use lb_tests::network::{forwards, join};
 use lb_tests::scene::{DEADLINE, Scene};
 use lb_tests::transfer::{DATAGRAMS, Echo, FILE, File, datagrams};
 use serde_json::Value;
@@ -44,7 +45,12 @@ fn nothing_is_lost_or_altered() -> Result<()> {
     let cases = cases();
     assert_eq!(cases.len(), 7 * 2 * 4 + 5 * 2 * 4);
     for case in &cases {
-        run(case, &scene, &director, &file).with_context(|| case.to_string())?;
+        let done = run(case, &scene, &director, &file);
+        let counted = || -> Result<String> {
+            let status = director.ctl_output(["status", "-o", "json"])?;
+            Ok(String::from_utf8(status.stdout)?)
+        };
+        done.with_context(|| format!("{case}; the agent's status: {:?}", counted()))?;
     }
 
     // And they went the way that they should have gone, as far as it was through a tunnel.
@@ -62,6 +68,9 @@ fn nothing_is_lost_or_altered() -> Result<()> {
 /// One transfer to one server, behind which nothing stands but this service.
 #[derive(Clone, Copy, Debug)]
 struct Case {
+    /// The virtual port for datagrams. Each case has one of its own, lest a client's port that was
+    /// used before mean a flow to the server of that case.
+    port: u16,
     method: Method,
     /// Of the client and the virtual address.
     family: Family,
@@ -92,7 +101,7 @@ enum Checksum {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
+pub(crate) enum Family {
     V4,
     V6,
 }
@@ -122,14 +131,14 @@ const METHODS: [Method; 7] = [
     Method::Through(Tunnel::Gue, Checksum::With),
 ];
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
 const PLACES: [Place; 2] = [Place::Same, Place::Another];
 
 /// The port that the servers' echo is on when it is not the virtual one.
-const OWN_PORT: u16 = 9001;
+const OWN_PORT: u16 = 8000;
 
 /// Every case there is: only tunnels lead from one family to the other.
 fn cases() -> Vec<Case> {
@@ -142,6 +151,7 @@ fn cases() -> Vec<Case> {
                 }
                 for protocol in PROTOCOLS {
                     cases.extend(PLACES.map(|place| Case {
+                        port: 0,
                         method,
                         family,
                         outer,
@@ -151,6 +161,9 @@ fn cases() -> Vec<Case> {
                 }
             }
         }
+    }
+    for (case, port) in cases.iter_mut().zip(9000..) {
+        case.port = port;
     }
     cases
 }
@@ -162,19 +175,7 @@ fn run(case: &Case, scene: &Scene, director: &Director<'_>, file: &File<'_>) -> 
         Protocol::Tcp => "-t",
         Protocol::Udp => "-u",
     };
-    let names = [service.to_string(), server.to_string()];
-    director.ctl(["-A", kind, &names[0], "-s", "rr"])?;
-    let add = ["-a", kind, &names[0], "-r", &names[1]];
-    director.ctl(add.iter().chain(case.method.options()))?;
-    wait::until("the way to the server is known", DEADLINE, || {
-        let status = director.ctl_output(["status"])?;
-        let said = String::from_utf8_lossy(&status.stdout).into_owned();
-        Ok(match status.status.success() {
-            true => wait::Seen::Done(()),
-            false => wait::Seen::NotYet(said),
-        })
-    })?;
-
+    publish(director, kind, service, server, case.method.options())?;
     match case.protocol {
         Protocol::Tcp => {
             file.download(service)?;
@@ -208,7 +209,8 @@ fn run(case: &Case, scene: &Scene, director: &Director<'_>, file: &File<'_>) -> 
         }
     };
     ensure!(expected, "some went past lb: {stats:?}");
-    director.ctl(["-D", kind, &names[0]]).map(drop)
+    let gone = ["-D", kind, &service.to_string()];
+    director.ctl(gone).map(drop)
 }
 
 impl Case {
@@ -217,7 +219,7 @@ impl Case {
         let port = match (self.protocol, self.method) {
             (Protocol::Tcp, Method::Masquerade) => 8080,
             (Protocol::Tcp, Method::Direct | Method::Through(..)) => 80,
-            (Protocol::Udp, _) => 9000,
+            (Protocol::Udp, _) => self.port,
         };
         let address = match self.family {
             Family::V4 => IpAddr::V4(VIP),
@@ -326,6 +328,7 @@ impl Place {
 impl Display for Case {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self {
+            port: _,
             method,
             family,
             outer,
@@ -355,8 +358,31 @@ impl Display for Place {
     }
 }
 
+/// Adds a service of this kind, `-t` or `-u`, with one server of this method, and waits until the
+/// way there is known.
+pub(crate) fn publish(
+    director: &Director<'_>,
+    kind: &str,
+    service: SocketAddr,
+    server: SocketAddr,
+    method: &[&str],
+) -> Result<()> {
+    let (service, server) = (service.to_string(), server.to_string());
+    director.ctl(["-A", kind, &service, "-s", "rr"])?;
+    let add = ["-a", kind, &service, "-r", &server];
+    director.ctl(add.iter().chain(method))?;
+    wait::until("the way to the server is known", DEADLINE, || {
+        let status = director.ctl_output(["status"])?;
+        let said = String::from_utf8_lossy(&status.stdout).into_owned();
+        Ok(match status.status.success() {
+            true => wait::Seen::Done(()),
+            false => wait::Seen::NotYet(said),
+        })
+    })
+}
+
 /// A real server on which nothing is prepared yet.
-fn real_server(scene: &Scene, number: usize) -> Result<RealServer<'_>> {
+pub(crate) fn real_server(scene: &Scene, number: usize) -> Result<RealServer<'_>> {
     RealServer::bare(&scene.lab, number, scene.director().programs().clone())
 }
 
@@ -378,18 +404,7 @@ fn room_for_tunnels(lab: &Lab) -> Result<()> {
 /// go by the bridge.
 fn another_interface(lab: &Lab) -> Result<()> {
     let (director, server) = (lab.director(1), lab.server(2));
-    let peer = ["peer", "name", "eth1", "netns", server.namespace()];
-    let add = ["link", "add", "eth1", "type", "veth"];
-    director.run("ip", add.iter().chain(&peer))?;
-    for (host, last) in [(director, 2), (server, 12)] {
-        host.run("ethtool", ["-K", "eth1", "tx", "off"])?;
-        // Without it an end takes no frames that a program redirects to the other one.
-        host.run("ethtool", ["-K", "eth1", "gro", "on"])?;
-        let (v4, v6) = (format!("10.2.0.{last}/24"), format!("fd02::{last}/64"));
-        host.run("ip", ["address", "add", &v4, "dev", "eth1"])?;
-        host.run("ip", ["address", "add", &v6, "dev", "eth1", "nodad"])?;
-        host.run("ip", ["link", "set", "eth1", "up"])?;
-    }
+    join([(director, "eth1", 2), (server, "eth1", 12)], 2, 1500)?;
     for (client, mss) in [("10.0.0.1/32", "1380"), ("fd00::1/128", "1360")] {
         let route = ["route", "add", client, "dev", "eth0", "advmss", mss];
         server.run("ip", route)?;
@@ -400,9 +415,7 @@ fn another_interface(lab: &Lab) -> Result<()> {
 /// Lets servers send by the director what they do not send in the name of the virtual address.
 fn masqueraded_answers(lab: &Lab) -> Result<()> {
     let director = lab.director(1);
-    // The kernel tells programs the way to hosts beyond an interface only where it forwards.
-    director.sysctl("net/ipv4/ip_forward", "1")?;
-    director.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    forwards(director)?;
     for (place, gateways) in [
         (Place::Same, ["10.0.0.2", "fd00::2"]),
         (Place::Another, ["10.2.0.2", "fd02::2"]),
@@ -422,7 +435,7 @@ fn masqueraded_answers(lab: &Lab) -> Result<()> {
 }
 
 /// Has a server take packets out of every tunnel.
-fn decapsulate(server: &RealServer<'_>, interface: &str) -> Result<()> {
+pub(crate) fn decapsulate(server: &RealServer<'_>, interface: &str) -> Result<()> {
     let (v4, v6) = (VIP.to_string(), VIP6.to_string());
     let mut setup = server.agent(["--vip", &v4, &v6, "--interface", interface]);
     setup.args(["--decapsulate", "ipip,gre,gue"]);
