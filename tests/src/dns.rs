@@ -56,7 +56,9 @@ pub fn ask(socket: &UdpSocket, id: u16) -> Result<Ipv4Addr> {
     socket.set_read_timeout(Some(xtask::load::PATIENCE))?;
     socket.send(&question).context("cannot send a question")?;
     let mut answer = [0; 512];
-    let length = socket.recv(&mut answer).context("no answer")?;
+    let length = socket
+        .recv(&mut answer)
+        .with_context(|| format!("no answer to question {id} of {:?}", socket.peer_addr()))?;
     let answer = &answer[..length];
     ensure!(answer.len() > question.len(), "an answer of {length} bytes");
     ensure!(

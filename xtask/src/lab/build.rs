@@ -87,6 +87,9 @@ fn host(lab: &mut Lab, name: &str, last: u8, role: &Role) -> Result<()> {
         Role::Director { holds_vip: true } => Some("eth0"),
         Role::Server => Some("lo"),
     };
+    // Until an interface's link-local address has passed duplicate address detection, a second or
+    // two, its host answers no neighbour.
+    host.sysctl("net/ipv6/conf/eth0/accept_dad", "0")?;
     for (key, value) in sysctls(role) {
         host.sysctl(key, value)?;
     }
