@@ -6,6 +6,7 @@
 mod attach;
 mod dns;
 mod edits;
+mod flood;
 mod fragments;
 mod icmp;
 mod interfaces;
