@@ -6,6 +6,7 @@
 mod attach;
 mod dns;
 mod edits;
+mod flood;
 mod fragments;
 mod icmp;
 mod interfaces;
@@ -13,8 +14,10 @@ mod marks;
 mod masquerade;
 mod neighbours;
 mod no_server;
+mod path;
 mod persistence;
 mod real_server;
 mod refusals;
 mod restarts;
 mod scheduling;
+mod transfer;
