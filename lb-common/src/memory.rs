@@ -323,7 +323,7 @@ impl Buckets for Memory {
                 address: tuple.address,
                 ports: tuple.ports,
                 service: about.service,
-                protocol: tuple.protocol_and_role(),
+                protocol: tuple.protocol_and(about.role),
                 back: about.back,
             };
         });

@@ -41,6 +41,7 @@ impl Frame for Xdp<'_> {
         if len == 0 || len > 8 * N as u32 {
             return None;
         }
+        let len = within(len, const { 8 * N as u32 });
         // SAFETY: the helper reads the packet, if it has as many bytes, and writes `len` bytes, which
         // `words` have.
         let refused =
@@ -68,6 +69,18 @@ impl Frame for Xdp<'_> {
         let refused = unsafe { bpf_xdp_adjust_tail(self.0.ctx, -delta) };
         (refused == 0).then_some(())
     }
+}
+
+/// `len`, which is 1 to `most`, a constant and a power of two, so that every verifier sees it is.
+/// Older ones do not carry what a comparison says over to a copy, nor that what is not 0 is 1 at
+/// least.
+#[inline(always)]
+pub(crate) fn within(len: u32, most: u32) -> u32 {
+    let mut last = u64::from(len.wrapping_sub(1));
+    // SAFETY: it moves a register to itself. The compiler does not know what comes out of it, so the
+    // mask stays, and the verifier finds the bounds in the very register that is passed.
+    unsafe { asm!("{0} = {0}", inout(reg) last, options(pure, nomem, nostack)) };
+    (last as u32 & (most - 1)) + 1
 }
 
 impl Xdp<'_> {

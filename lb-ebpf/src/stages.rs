@@ -16,7 +16,7 @@ use crate::maps;
 use crate::tables::Maps;
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use lb_common::datapath::{Ending, Packet, Stages, Tables as _, stages};
-use lb_common::flow::{About, Key, Tuple, Word};
+use lb_common::flow::{Key, Tuple, Word};
 use lb_common::reason::Reason;
 use lb_common::sched::{Choice, Part};
 use lb_common::wire::Frame;
@@ -91,16 +91,8 @@ global! {
     stage_settle(record: u32, choice: u32), INCONSISTENT => |tables, frame, packet| {
         word_or_reason(stages::settle(&tables, packet, record, Choice::from_bits(choice)))
     };
-    stage_enter_connection(word: u64), 0 => |tables, frame, packet| {
-        u64::from(stages::enter_connection(&tables, packet, Word::from_bits(word)))
-    };
-    stage_enter(word: u64, service: u32, back: u32), 0 => |tables, frame, packet| {
-        let (word, about) = (Word::from_bits(word), About { service, back });
-        u64::from(stages::enter(&tables, packet, tables.lent(), word, about, false))
-    };
-    stage_hold_template_of(service: u32, word: u64), 0 => |tables, frame, packet| {
-        stages::hold_template(&tables, &packet.tuple, service, Word::from_bits(word));
-        0
+    stage_enter(word: u64, back: u32), 0 => |tables, frame, packet| {
+        u64::from(stages::enter(&tables, packet, tables.lent(), Word::from_bits(word), back))
     };
     stage_without_entry(record: u32, chosen: u64), INCONSISTENT => |tables, frame, packet| {
         word_or_reason(stages::without_entry(&tables, packet, record, Word::from_bits(chosen)))
@@ -130,6 +122,9 @@ global! {
     };
     stage_schedule(record: u32), 0 => |tables, frame, packet| {
         stages::schedule(&tables, packet, record).bits().into()
+    };
+    stage_take_turn(record: u32), 0 => |tables, frame, packet| {
+        stages::take_turn(&tables, record).bits().into()
     };
     stage_is_overloaded(server: u32), 0 => |tables, frame, packet| {
         u64::from(stages::is_overloaded(&tables, server))
@@ -167,7 +162,12 @@ global! {
         0
     };
     stage_reply(), GONE => |tables, frame, packet| {
-        Ending::of(stages::reply(&mut frame, &tables, packet)).bits()
+        let found = |connection: &Tuple| tables.lend_tuple(connection);
+        Ending::of(stages::reply(&mut frame, &tables, packet, found)).bits()
+    };
+    stage_hold_lent(), 0 => |tables, frame, packet| {
+        stages::hold_known(&tables, tables.lent());
+        0
     };
     stage_find_fragment(), INCONSISTENT => |tables, frame, packet| {
         match stages::find_fragment(&mut frame, &tables, packet) {
@@ -221,6 +221,15 @@ global! {
     };
 }
 
+/// Walks the extension headers of an IPv6 packet.
+#[unsafe(no_mangle)]
+#[linkage = "weak"]
+extern "C" fn stage_walk(ctx: *mut xdp_md, network: u64, first: u32) -> u64 {
+    let context = XdpContext::new(ctx);
+    // No header before it is as long, which the verifier cannot know.
+    stages::walk(&mut Xdp(&context), network as usize & 0xff, first as u8)
+}
+
 /// Parses the packet into the scratch place: 0, or why it is none of lb's, plus 1.
 #[unsafe(no_mangle)]
 #[linkage = "weak"]
@@ -229,7 +238,9 @@ extern "C" fn stage_parse(ctx: *mut xdp_md) -> u64 {
     let Some(scratch) = maps::scratch() else {
         return 1 + Reason::Inconsistent as u64;
     };
-    match stages::parse(&mut Xdp(&context)) {
+    let walk =
+        |_: &mut Xdp<'_>, network: usize, first: u8| stage_walk(ctx, network as u64, first.into());
+    match stages::parse_with(&mut Xdp(&context), walk) {
         Ok(packet) => {
             // SAFETY: this CPU's own place, of which nobody holds a reference yet.
             unsafe { (&raw mut (*scratch).packet).write(packet) };
@@ -243,9 +254,7 @@ extern "C" fn stage_parse(ctx: *mut xdp_md) -> u64 {
 #[inline(always)]
 fn enter_lent(tables: &Maps<'_>, word: u64) {
     if word != 0 {
-        let server = Word::from_bits(word).server();
-        let service = tables.server_service(server).unwrap_or(u32::MAX);
-        stage_enter(tables.context(), word, service, 0);
+        stage_enter(tables.context(), word, 0);
     }
 }
 
@@ -288,19 +297,9 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
-    fn enter(&self, _: &Packet, tuple: &Tuple, word: Word, about: About) -> bool {
+    fn enter(&self, _: &Packet, tuple: &Tuple, word: Word, back: u32) -> bool {
         self.lend_tuple(tuple);
-        stage_enter(self.context(), word.bits(), about.service, about.back) != 0
-    }
-
-    #[inline(always)]
-    fn enter_connection(&self, _: &Packet, word: Word) -> bool {
-        stage_enter_connection(self.context(), word.bits()) != 0
-    }
-
-    #[inline(always)]
-    fn hold_template_of(&self, _: &Packet, service: u32, word: Word) {
-        stage_hold_template_of(self.context(), service, word.bits());
+        stage_enter(self.context(), word.bits(), back) != 0
     }
 
     #[inline(always)]
@@ -331,6 +330,11 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
+    fn take_turn(&self, record: u32) -> Choice {
+        Choice::from_bits(stage_take_turn(self.context(), record) as u32)
+    }
+
+    #[inline(always)]
     fn is_overloaded(&self, server: u32) -> bool {
         stage_is_overloaded(self.context(), server) != 0
     }
@@ -347,15 +351,14 @@ impl<'a> Stages for Maps<'a> {
 
     #[inline(always)]
     fn remember_choice(&self, _: &Packet, record: u32, chosen: Word) {
-        let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
         let word = stage_remembered(self.context(), record, chosen.bits(), 0);
-        if word != 0 && stage_enter(self.context(), word, service, 0) == 0 {
+        if word != 0 && stage_enter(self.context(), word, 0) == 0 {
             return;
         }
         let word = stage_remembered(self.context(), record, chosen.bits(), 1);
         if word != 0 {
             let back = self.now().bits();
-            stage_enter(self.context(), word, service, back);
+            stage_enter(self.context(), word, back);
         }
     }
 
@@ -368,9 +371,8 @@ impl<'a> Stages for Maps<'a> {
     #[inline(always)]
     fn keep_reply(&self, _: &Packet, word: Word) {
         if let Some(back) = number(stage_keep_reply(self.context(), word.bits())) {
-            let service = self.server_service(word.server()).unwrap_or(u32::MAX);
             let word = word.with(Word::REPLY);
-            stage_enter(self.context(), word.bits(), service, back);
+            stage_enter(self.context(), word.bits(), back);
         }
     }
 
@@ -399,7 +401,11 @@ impl<'a> Stages for Maps<'a> {
 
     #[inline(always)]
     fn reply<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
-        Ending::from_bits(stage_reply(self.context()))
+        let ending = Ending::from_bits(stage_reply(self.context()));
+        if ending.kind() != Ending::REFUSAL {
+            stage_hold_lent(self.context());
+        }
+        ending
     }
 
     #[inline(always)]

@@ -24,4 +24,5 @@ pub mod network;
 pub mod nginx;
 pub mod scene;
 pub mod sniff;
+pub mod transfer;
 pub mod udp;

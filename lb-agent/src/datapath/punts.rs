@@ -249,7 +249,11 @@ impl Punts {
             protocol: expected.protocol,
             role: Role::Connection,
         };
-        let about = About { service, back: 0 };
+        let about = About {
+            service,
+            back: 0,
+            role: Role::Connection,
+        };
         let room = || format!("no room for the connection from {client} to {address}");
         anyhow::ensure!(
             self.table.enter(&tuple, &tuple, word, about, now),
@@ -267,17 +271,14 @@ impl Punts {
             role: Role::Reply,
             ..tuple
         };
-        let described = Tuple {
-            role: Role::Reply,
-            ..tuple
-        };
         let about = About {
             service,
             back: parent.map_or(0, |parent| parent.back),
+            role: Role::Reply,
         };
         let word = word.with(Word::REPLY);
         anyhow::ensure!(
-            self.table.enter(&reply, &described, word, about, now),
+            self.table.enter(&reply, &tuple, word, about, now),
             "{}",
             room()
         );

@@ -159,7 +159,7 @@ impl Buckets for Table {
             address: tuple.address,
             ports: tuple.ports,
             service: about.service,
-            protocol: tuple.protocol_and_role(),
+            protocol: tuple.protocol_and(about.role),
             back: about.back,
         };
         // Word by word: the bucket's other entries are others' to write.

@@ -266,12 +266,13 @@ fn set_end<F: Frame>(
 
     // SCTP's is over data that the quote does not have.
     let field = match quoted.protocol {
-        protocol::TCP => transport + 16,
-        protocol::UDP => transport + 6,
-        _ => usize::from(u16::MAX),
+        protocol::TCP => 16,
+        protocol::UDP => 6,
+        _ => 0,
     };
-    if field + 2 <= places.end()
-        && let Some(bytes) = frame.window::<2>(field)
+    if field != 0
+        && transport + field + 2 <= places.end()
+        && let Some(bytes) = frame.window::<2>(transport + field)
     {
         let before = u16::from_ne_bytes(*bytes);
         let udp = quoted.protocol == protocol::UDP;

@@ -271,7 +271,11 @@ fn request<F: Frame, T: Stages>(
 fn open<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Reason> {
     let mut choice = tables.choose(packet, record)?;
     if choice.has(Choice::TO_SCHEDULE) {
-        let mut made = tables.schedule(packet, record);
+        let mut made = if choice.has(Choice::IN_TURN) {
+            tables.take_turn(record)
+        } else {
+            tables.schedule(packet, record)
+        };
         if made.has(Choice::TO_RECALL) {
             made = tables.recall(packet, record, made);
         }

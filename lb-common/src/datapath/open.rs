@@ -54,12 +54,13 @@ pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Cho
     if !may_open(tables, packet) {
         return Err(Reason::NoFlow);
     }
+    let to_schedule = Choice::to_schedule(service.scheduler);
     if service.persistence == 0 {
-        return Ok(Choice::NONE.with(Choice::TO_SCHEDULE));
+        return Ok(to_schedule);
     }
     let choice = match persist::by_template(tables, packet, service) {
         Some(server) => Choice::of(Some(server)),
-        None => Choice::NONE.with(Choice::TO_SCHEDULE),
+        None => to_schedule,
     };
     Ok(choice.with(Choice::CONTROLLED))
 }
@@ -141,46 +142,33 @@ fn may_open<T: Tables>(tables: &T, packet: &Packet) -> bool {
     }
 }
 
-/// Makes the entry of a new connection; false when there is no room.
-#[inline(always)]
-pub fn enter_connection<T: Tables>(tables: &T, packet: &Packet, word: Word) -> bool {
-    let service = tables.server_service(word.server()).unwrap_or(u32::MAX);
-    let about = About { service, back: 0 };
-    enter(tables, packet, &packet.tuple, word, about, packet.opens())
-}
-
-/// Makes an entry of the table; false when there is no room. `opened` counts a connection.
+/// Makes an entry of the table; false when there is no room.
 ///
 /// The details of a server's half are the client's half, which `packet` is of.
 #[inline(always)]
-pub fn enter<T: Tables>(
-    tables: &T,
-    packet: &Packet,
-    tuple: &Tuple,
-    word: Word,
-    about: About,
-    opened: bool,
-) -> bool {
+pub fn enter<T: Tables>(tables: &T, packet: &Packet, tuple: &Tuple, word: Word, back: u32) -> bool {
+    let service = tables.server_service(word.server()).unwrap_or(u32::MAX);
+    let about = About {
+        service,
+        back,
+        role: tuple.role,
+    };
     let (now, key) = (tables.now(), tuple.key(tables.flow_seed()));
     match tables.insert_flow(&key, word, tuple, about.service, now) {
         Insertion::Inserted { lost, own, entry } => {
-            let counts = Counts::of(word);
-            let counts = if opened { counts.scheduled() } else { counts };
-            tables.count_flow(word.server(), counts);
+            let opened = tuple.role == Role::Connection && packet.opens();
+            count_made(tables, word, u8::from(opened) ^ tables.blur() != 0);
             if lost != Word::VOID {
                 count_lost(tables, lost, now, own);
             }
             // Last: until the stores to memory that no cache has are through, every atomic
             // operation would wait.
-            if word.has(Word::REPLY) {
-                let described = Tuple {
-                    role: Role::Reply,
-                    ..packet.tuple
-                };
-                tables.publish_flow(entry, &key, &described, about);
+            let described = if word.has(Word::REPLY) {
+                &packet.tuple
             } else {
-                tables.publish_flow(entry, &key, tuple, about);
-            }
+                tuple
+            };
+            tables.publish_flow(entry, &key, described, about);
             true
         }
         Insertion::Full => {
@@ -188,6 +176,15 @@ pub fn enter<T: Tables>(
             false
         }
     }
+}
+
+/// Counts an entry that was made; `opened` counts a connection. Out of line to spare its caller's
+/// stack.
+#[inline(never)]
+fn count_made<T: Tables>(tables: &T, word: Word, opened: bool) {
+    let counts = Counts::of(word);
+    let counts = if opened { counts.scheduled() } else { counts };
+    tables.count_flow(word.server(), counts);
 }
 
 /// The word of a flow for which the table has no room: its server needs no memory.

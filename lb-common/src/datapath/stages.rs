@@ -1,7 +1,7 @@
 //! The stages off the way of known flows' packets.
 
 use super::{Ending, Packet, Tables, kind};
-use crate::flow::{About, Key, Tuple, Word};
+use crate::flow::{Key, Tuple, Word};
 use crate::reason::Reason;
 use crate::wire::Frame;
 use crate::wire::checksum::Span;
@@ -11,18 +11,21 @@ use core::borrow::Borrow;
 pub use super::answer::answer;
 pub use super::error::{find as find_quoted, quote, translate as translate_quote};
 pub use super::find::further;
+pub use super::follow::hold_known;
 pub use super::forward::{Inner, encapsulate};
 pub use super::fragment::{
     find as find_fragment, remember as remember_fragment,
     remember_reply as remember_reply_fragment, tuple as fragment_tuple,
 };
-pub use super::open::{choose, enter, enter_connection, help, settle, without_entry};
-pub use super::parse::parse;
+pub use super::open::{choose, enter, help, settle, without_entry};
+pub use super::parse::{parse, parse_with, walk};
 pub use super::persist::{hold as hold_template, new_template};
 pub use super::related::{to_client as related_to_client, to_server as related_to_server};
 pub use super::reply::{keep as keep_reply, reply};
 use crate::sched::{Choice, Part};
-pub use crate::sched::{is_overloaded, prune, recall, remembered, schedule, schedule_stateless};
+pub use crate::sched::{
+    is_overloaded, prune, recall, remembered, schedule, schedule_stateless, take_turn,
+};
 
 /// The stages as methods of the tables, so that the kernel's side can make each a function that
 /// the verifier checks once and by itself. On the host they are the functions of this module.
@@ -52,11 +55,11 @@ pub trait Stages: Tables + Sized {
 
     /// Makes the entry of a new connection; false when there is no room.
     fn enter_connection(&self, packet: &Packet, word: Word) -> bool {
-        enter_connection(self, packet, word)
+        self.enter(packet, &packet.tuple, word, 0)
     }
 
-    fn enter(&self, packet: &Packet, tuple: &Tuple, word: Word, about: About) -> bool {
-        enter(self, packet, tuple, word, about, false)
+    fn enter(&self, packet: &Packet, tuple: &Tuple, word: Word, back: u32) -> bool {
+        enter(self, packet, tuple, word, back)
     }
 
     fn without_entry(&self, packet: &Packet, record: u32, chosen: Word) -> Result<Word, Reason> {
@@ -65,13 +68,16 @@ pub trait Stages: Tables + Sized {
 
     fn begin_template(&self, packet: &Packet, record: u32, chosen: Word) {
         if let Some((tuple, word)) = new_template(self, packet, record, chosen) {
-            let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
-            self.enter(packet, &tuple, word, About { service, back: 0 });
+            self.enter(packet, &tuple, word, 0);
         }
     }
 
     fn schedule(&self, packet: &Packet, record: u32) -> Choice {
         schedule(self, packet, record)
+    }
+
+    fn take_turn(&self, record: u32) -> Choice {
+        take_turn(self, record)
     }
 
     fn is_overloaded(&self, server: u32) -> bool {
@@ -88,12 +94,11 @@ pub trait Stages: Tables + Sized {
 
     /// Makes the entries that remember a choice.
     fn remember_choice(&self, packet: &Packet, record: u32, chosen: Word) {
-        let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
         let enter = |part, back| {
             let Some((tuple, word)) = remembered(self, packet, record, chosen, part) else {
                 return true;
             };
-            self.enter(packet, &tuple, word, About { service, back })
+            self.enter(packet, &tuple, word, back)
         };
         if enter(Part::Member, 0) {
             enter(Part::Destination, self.now().bits());
@@ -106,15 +111,14 @@ pub trait Stages: Tables + Sized {
 
     fn keep_reply(&self, packet: &Packet, word: Word) {
         if let Some((tuple, back)) = keep_reply(self, packet, word) {
-            let service = self.server_service(word.server()).unwrap_or(u32::MAX);
             let word = word.with(Word::REPLY);
-            self.enter(packet, &tuple, word, About { service, back });
+            self.enter(packet, &tuple, word, back);
         }
     }
 
     /// [`hold_template`] for the connection that a client's packet is of.
     fn hold_template_of(&self, packet: &Packet, service: u32, word: Word) {
-        hold_template(self, &packet.tuple, service, word);
+        self.hold_template(&packet.tuple, service, word);
     }
 
     fn hold_template(&self, connection: &Tuple, service: u32, word: Word) {
@@ -123,14 +127,12 @@ pub trait Stages: Tables + Sized {
 
     fn remember_fragment(&self, packet: &Packet, word: Word) {
         let (tuple, word) = remember_fragment(self, packet, word);
-        let service = self.server_service(word.server()).unwrap_or(u32::MAX);
-        self.enter(packet, &tuple, word, About { service, back: 0 });
+        self.enter(packet, &tuple, word, 0);
     }
 
     fn remember_reply_fragment(&self, packet: &Packet) {
         if let Some((tuple, word)) = remember_reply_fragment(self, packet) {
-            let service = self.server_service(word.server()).unwrap_or(u32::MAX);
-            self.enter(packet, &tuple, word, About { service, back: 0 });
+            self.enter(packet, &tuple, word, 0);
         }
     }
 
@@ -157,7 +159,12 @@ pub trait Stages: Tables + Sized {
     }
 
     fn reply<F: Frame>(&self, frame: &mut F, packet: &Packet) -> Ending {
-        Ending::of(reply(frame, self, packet))
+        let mut found = None;
+        let ending = Ending::of(reply(frame, self, packet, |it| found = Some(*it)));
+        if let (Some(connection), false) = (found, ending.kind() == Ending::REFUSAL) {
+            hold_known(self, &connection);
+        }
+        ending
     }
 
     /// The word of the flow that a later fragment is of.

@@ -139,6 +139,8 @@ impl Choice {
     pub const VALID: u32 = 1 << 31;
     /// The scheduler is to be asked.
     pub const TO_SCHEDULE: u32 = 1 << 21;
+    /// The scheduler that is to be asked gives servers in turn.
+    pub const IN_TURN: u32 = 1 << 28;
     /// The scheduler's memory is to be asked.
     pub const TO_RECALL: u32 = 1 << 22;
     /// The set of servers that is remembered is to lose one.
@@ -160,6 +162,14 @@ impl Choice {
             Some(server) => Self(server & Self::SERVER | Self::SOME | Self::VALID),
             None => Self::NONE,
         }
+    }
+
+    /// No choice yet: this scheduler, by its number, is to be asked.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_schedule(scheduler: u32) -> Self {
+        let in_turn = scheduler == Kind::Rr as u32 || scheduler == Kind::Wrr as u32;
+        Self::NONE.with(Self::TO_SCHEDULE | if in_turn { Self::IN_TURN } else { 0 })
     }
 
     /// The choice's bits.
@@ -334,14 +344,13 @@ fn gcd(mut a: u32, mut b: u32) -> u32 {
     a
 }
 
-/// The server for a new connection. lblc and lblcr [`recall`] after this.
+/// The server for a new connection, by all schedulers but rr and wrr, which [`take_turn`]. lblc and
+/// lblcr [`recall`] after this.
 #[inline(always)]
 pub fn schedule<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Choice {
     const DH: u32 = Kind::Dh as u32;
     const SH: u32 = Kind::Sh as u32;
     const MH: u32 = Kind::Mh as u32;
-    const RR: u32 = Kind::Rr as u32;
-    const WRR: u32 = Kind::Wrr as u32;
     const TWOS: u32 = Kind::Twos as u32;
     const LBLC: u32 = Kind::Lblc as u32;
     const LBLCR: u32 = Kind::Lblcr as u32;
@@ -350,9 +359,6 @@ pub fn schedule<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Choice {
         return Choice::NONE;
     };
     let kind = service.scheduler;
-    if kind == RR || kind == WRR {
-        return Choice::of(in_turn(tables, service));
-    }
     if kind == DH || kind == SH || kind == MH {
         return Choice::of(hashed::pick(tables, service, packet));
     }
@@ -375,23 +381,26 @@ pub fn schedule<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Choice {
     choice
 }
 
-/// The server of rr and wrr.
+/// The server for a new connection, by rr and wrr.
 #[inline(always)]
-fn in_turn<T: Stages>(tables: &T, service: &Service) -> Option<u32> {
+pub fn take_turn<T: Stages>(tables: &T, record: u32) -> Choice {
     /// How often to begin again when another CPU took the turn at the same time. After that the
     /// choice counts and the turn does not move: two connections get the same server.
     const TRIES: u32 = 4;
 
+    let Some(service) = tables.service(record) else {
+        return Choice::NONE;
+    };
     let mut attempt = Attempt {
         tables,
         service,
         server: None,
     };
     tables.repeat(TRIES, &mut attempt);
-    attempt.server
+    Choice::of(attempt.server)
 }
 
-/// The loop of [`in_turn`].
+/// The loop of [`take_turn`].
 struct Attempt<'a, T> {
     tables: &'a T,
     service: &'a Service,

@@ -147,10 +147,9 @@ pub fn prune<T: Tables>(tables: &T, packet: &Packet, record: u32, choice: Choice
     let Some(service) = tables.service(record) else {
         return choice;
     };
-    let now = tables.now();
     let tuple = destination(packet, service);
     let key = tuple.key(tables.flow_seed());
-    let Some((entry, word)) = tables.find_flow(&key, &tuple, now) else {
+    let Some((entry, word)) = tables.find_flow(&key, &tuple, tables.now()) else {
         return choice;
     };
     let mut set = Most {
@@ -162,18 +161,17 @@ pub fn prune<T: Tables>(tables: &T, packet: &Packet, record: u32, choice: Choice
         owner: word.server(),
         rest: word.server(),
         size: 0,
-        most: 0,
         load: Load::MOST,
         most_entry: entry,
-        most_word: word,
+        most_word: Word::VOID,
     };
     tables.repeat(service.len.max(1), &mut set);
-    if set.size < 2 || set.most == 0 {
+    if set.size < 2 || set.most_word == Word::VOID {
         return choice;
     }
     tables.continue_flow(set.most_entry, set.most_word, set.most_word.to(set.rest));
-    tables.set_flow_back(entry, now.bits());
-    let most = Some(set.most as u32 - 1);
+    tables.set_flow_back(entry, tables.now().bits());
+    let most = Some(set.most_word.server());
     if choice.has(Choice::FRESH) && choice.server() == most {
         return choice.with(Choice::TO_REMEMBER);
     }
@@ -194,10 +192,9 @@ struct Most<'a, T: Tables> {
     /// The server that takes the most loaded one's place in the entry that names it.
     rest: u32,
     size: u64,
-    /// The most loaded server's id plus 1; 0 for none.
-    most: u64,
+    /// The most loaded server's load.
     load: Load,
-    /// The entry that names the most loaded server.
+    /// The entry that names the most loaded server, and its word; void for none.
     most_entry: T::Entry,
     most_word: Word,
 }
@@ -212,9 +209,8 @@ impl<T: Tables> Body for Most<'_, T> {
         };
         self.size += 1;
         if let Some((_, load)) = load(self.tables, server)
-            && (self.most == 0 || self.load.is_less(load))
+            && (self.most_word == Word::VOID || self.load.is_less(load))
         {
-            self.most = u64::from(server) + 1;
             self.load = load;
             (self.most_entry, self.most_word) = (self.entry, self.word);
             let next = word.server();

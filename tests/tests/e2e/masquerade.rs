@@ -58,17 +58,18 @@ fn a_server_on_the_director_is_refused_with_a_cure() -> Result<()> {
     let scene = Scene::new(1)?;
     let director = scene.director();
     let _agent = director.start()?;
-    add(&director, scene::SERVICE, &["10.0.0.2:80"])?;
-    let status = director.ctl_output(["status"])?;
-    let said = String::from_utf8_lossy(&status.stdout).into_owned();
-    assert_eq!(status.status.code(), Some(1), "{said}");
-    assert!(
-        said.contains("10.0.0.2:80") && said.contains("use -g"),
-        "{said}"
-    );
-    // With the cure, nothing is missing.
-    director.ctl(["-e", "-t", scene::SERVICE, "-r", "10.0.0.2:80", "-g"])?;
-    director.ctl(["status"])?;
+    // The virtual address is the director's own as well.
+    for server in ["10.0.0.2:80", scene::SERVICE] {
+        add(&director, scene::SERVICE, &[server])?;
+        let status = director.ctl_output(["status"])?;
+        let said = String::from_utf8_lossy(&status.stdout).into_owned();
+        assert_eq!(status.status.code(), Some(1), "{said}");
+        assert!(said.contains(server) && said.contains("use -g"), "{said}");
+        // With the cure, nothing is missing.
+        director.ctl(["-e", "-t", scene::SERVICE, "-r", server, "-g"])?;
+        director.ctl(["status"])?;
+        director.ctl(["-D", "-t", scene::SERVICE])?;
+    }
     Ok(())
 }
 

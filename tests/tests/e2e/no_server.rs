@@ -159,7 +159,7 @@ fn dropped(director: &Director<'_>, before: u64) -> Result<()> {
 }
 
 /// How often the agent counted a reason.
-fn counted(director: &Director<'_>, reason: &str) -> Result<u64> {
+pub(crate) fn counted(director: &Director<'_>, reason: &str) -> Result<u64> {
     // Servers may be unreachable meanwhile, of which the exit code tells.
     let status = director.ctl_output(["status", "-o", "json"])?;
     let status: serde_json::Value = serde_json::from_slice(&status.stdout)?;

@@ -222,3 +222,14 @@ fn control_bits_that_open_nothing_leave_nothing() {
     // As ipvs has it, a SYN that ends as well begins.
     goes(&mut director, &tcp(CLIENT, VIP, 0x03));
 }
+
+#[test]
+fn a_virtual_address_may_be_link_local() {
+    let vip = "[fe80::100]:80";
+    let mut director = Director::new(vip, Server::new("[fd01::1]:80", ROUTE));
+    for client in ["[fe80::1]:40000", CLIENT] {
+        goes(&mut director, &tcp(client, vip, SYN));
+        goes(&mut director, &udp(client, vip));
+    }
+    director.refuses(&tcp(vip, vip, SYN).bytes(), Reason::Martian);
+}

@@ -60,6 +60,9 @@ fn wrr_goes_by_weight() {
             "C B A B B C B C B A C B A C B A B B C B",
         ),
         ("wrr A3 B1", &[3, 1], "B A A A B A A A"),
+        // The greatest weight that there is, and 1: the sums do not wrap.
+        ("wrr A65535 B65535", &[65535, 65535], "B A B A B A"),
+        ("wrr A65535 B1 C0", &[65535, 1, 0], "B A A A A A"),
     ] {
         golden(name, Wrr, weights, picks);
     }

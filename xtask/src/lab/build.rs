@@ -128,7 +128,7 @@ const fn sysctls(role: &Role) -> &'static [(&'static str, &'static str)] {
 }
 
 /// An empty namespace and the host's directory.
-fn namespace(lab: &Lab, name: &str) -> Result<Host> {
+pub(super) fn namespace(lab: &Lab, name: &str) -> Result<Host> {
     let host = Host::new(lab, name);
     hosts::ip(["netns", "add", host.namespace()])?;
     fs::create_dir(host.dir())

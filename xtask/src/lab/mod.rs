@@ -160,6 +160,18 @@ impl Lab {
         self.host(&plan::server(number))
     }
 
+    /// Adds a host that has nothing but a loopback interface, for networks that not every lab has.
+    /// It goes with the lab.
+    ///
+    /// # Errors
+    /// When the lab has one of this name.
+    pub fn add(&mut self, name: &str) -> Result<()> {
+        let host = build::namespace(self, name)?;
+        let up = host.run("ip", ["link", "set", "lo", "up"]);
+        self.hosts.push(host);
+        up.map(drop)
+    }
+
     /// All hosts, the bridge first.
     #[must_use]
     pub fn hosts(&self) -> &[Host] {

@@ -49,7 +49,7 @@ pub(super) fn tunnel<F: Frame, T: Stages>(
     let done = tables.encapsulate(frame, inner, server, flags, way.mtu);
     if done != 0 {
         if done <= Reason::COUNT.into() {
-            return Err(Reason::from_number(done as u32 - 1));
+            return Err(Reason::from_one_more(done));
         }
         if !tables.fill_checksum(frame, Span::from_bits(done)) {
             return Err(Reason::Inconsistent);
