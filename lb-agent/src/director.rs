@@ -22,8 +22,7 @@ pub(crate) use ways::Reach;
 
 use crate::datapath::Punts;
 use crate::model::{
-    Change, Datapath, Model, Outlet, ServerId, ServiceId, Standing, server_supported,
-    service_supported, settle,
+    Change, Datapath, Model, Outlet, ServerId, ServiceId, Standing, service_supported, settle,
 };
 use crate::net::{Changes, NextHop, NextHops, Unresolved, Way, own_address};
 use crate::punt::TooBig;
@@ -521,11 +520,6 @@ pub(crate) fn check_supported(model: &Model) -> anyhow::Result<()> {
     let refused = model
         .services()
         .map(|service| service_supported(&service.address, &service.options))
-        .chain(
-            model
-                .servers()
-                .map(|server| server_supported(&server.service, &server.address, &server.options)),
-        )
         .find_map(Result::err);
     match refused {
         None => Ok(()),

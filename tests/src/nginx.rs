@@ -14,8 +14,8 @@ use xtask::lab::host::Host;
 /// When it cannot be started.
 pub fn start(host: &Host) -> Result<Background> {
     let dir = host.dir().join("nginx");
-    fs::create_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    fs::create_dir(files(host))?;
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    fs::create_dir_all(files(host))?;
     let path = dir.join("nginx.conf");
     fs::write(&path, config(host.name(), &dir.display().to_string()))?;
     let mut command = host.command("nginx");

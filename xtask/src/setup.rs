@@ -40,6 +40,7 @@ impl Group {
                 ("nginx", "nginx-light"),
                 ("wrk", "wrk"),
                 ("dnsmasq", "dnsmasq-base"),
+                ("ldirectord", "ldirectord"),
             ],
             Self::Vm => &[
                 ("qemu-system-x86_64", "qemu-system-x86"),

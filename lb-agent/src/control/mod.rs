@@ -2,6 +2,7 @@
 
 mod answer;
 mod connections;
+mod daemons;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -147,6 +148,7 @@ async fn edits(
             format!("the body is not a list of edits: {error}"),
         )
     })?;
+    let (edits, refused) = daemons::settled(edits).await;
     let servers: Vec<IpAddr> = edits
         .iter()
         .filter_map(|edit| {
@@ -163,9 +165,12 @@ async fn edits(
                 .into_iter()
                 .filter(|server| !director.is_wanted(*server))
                 .collect();
-            (director.edit(&edits), new)
+            let outcomes = director.edit(&edits);
+            daemons::tell(&edits, &outcomes);
+            (outcomes, new)
         })
         .await;
+    let outcomes = daemons::joined(outcomes, refused);
     if !new.is_empty() {
         ways.hops.settled(new, SETTLE).await;
         let changes = ways.changes.clone();

@@ -60,7 +60,7 @@ pub(super) fn service<'a>(
         | flag(masquerades, service_flags::MASQUERADE)
         | flag(thresholds, service_flags::THRESHOLDS)
         | flag(
-            ftp || options.persistence_engine.is_some(),
+            ftp || options.persistent.is_some() && options.persistence_engine.is_some(),
             service_flags::HELPED,
         )
         | match service.no_server {
@@ -100,10 +100,15 @@ pub(super) fn deleted(record: layout::Service) -> layout::Service {
 }
 
 /// [`server_flags::METHOD`] and [`server_flags::CHECKSUM`] of a server's entry.
+///
+/// Remote checksum offload is no checksum: ipvs itself does it only for packets that the director
+/// made, whose checksum its hardware is to compute.
+///
+/// ipvs: net/netfilter/ipvs/ip_vs_xmit.c:ipvs_gue_encap, ip_vs_tunnel_xmit
 pub(super) fn method(options: &ServerOptions) -> u32 {
     let with = |method, checksum| match checksum {
-        TunnelChecksum::None => method,
-        TunnelChecksum::Full | TunnelChecksum::Remote => method | server_flags::CHECKSUM,
+        TunnelChecksum::None | TunnelChecksum::Remote => method,
+        TunnelChecksum::Full => method | server_flags::CHECKSUM,
     };
     match options.forwarding {
         Forwarding::Route => server_flags::ROUTE,

@@ -1,5 +1,6 @@
 //! [`Datapath`] over the maps of a loaded program.
 
+use super::asked::{self, Asked};
 use super::clock::Moment;
 use super::flows::{self, Seconds, Sweep, Walk};
 use super::load::Loaded;
@@ -11,10 +12,11 @@ use super::schedule::{self, Pools, Which};
 use super::servers::{Entry, Servers};
 use super::{describe, directory, grace, rules};
 use crate::model::{
-    About, Change, Datapath, Flow, Limits, Model, Outlet, Reading, ServerId, ServiceId, Standing,
+    About, Change, Datapath, Flow, Limits, Model, NO_SCHEDULER, Outlet, Reading, ServerId,
+    ServiceId, Standing,
 };
 use anyhow::Context as _;
-use lb_common::addr::{Addr, Port, protocol};
+use lb_common::addr::Addr;
 use lb_common::api::{Counters, Timeouts};
 use lb_common::datapath::Way;
 use lb_common::layout::{
@@ -43,6 +45,8 @@ pub(crate) struct Kernel {
     published: BTreeMap<u32, Published>,
     /// Deleted services of which flows are left.
     deleted: HashMap<Key, Deleted>,
+    /// What those two ask for.
+    asked: Asked,
     /// Servers as the maps have them.
     servers: Servers,
     rules: rules::Writer,
@@ -132,12 +136,20 @@ impl Kernel {
         for address in live.chain(deleted.values().map(|d| d.description.address)) {
             servers.hints.add(maps, Hint::Virtual, address);
         }
+        let mut asked = Asked::default();
+        for Published { key, service, .. } in published.values() {
+            asked.add(key, service);
+        }
+        for (key, Deleted { description, .. }) in &deleted {
+            asked.add(key, description);
+        }
         Ok(Self {
             loaded,
             pins,
             directory,
             published,
             deleted,
+            asked,
             servers,
             rules,
             pools,
@@ -170,14 +182,14 @@ impl Kernel {
             Some(seconds) => self.persistence.insert(id.0, seconds),
             None => self.persistence.remove(&id.0),
         };
-        let kind = Kind::from_name(&service.options.scheduler).with_context(|| {
-            format!(
-                "{}: no scheduler {}",
-                service.address, service.options.scheduler
-            )
-        })?;
+        // No scheduler is one with nothing to choose from.
+        let name = service.options.scheduler.as_str();
+        let chooses = name != NO_SCHEDULER;
+        let kind = Kind::from_name(if chooses { name } else { Kind::Rr.name() })
+            .with_context(|| format!("{}: no scheduler {name}", service.address))?;
         let members: Vec<Member> = model
             .servers_of(id)
+            .filter(|_| chooses)
             .map(|server| Member {
                 server: server.id.0,
                 weight: server.options.weight,
@@ -409,34 +421,15 @@ impl Kernel {
 
     /// The features that services and servers ask for.
     fn features(&self, drafts: &[(u32, Published)]) -> u32 {
-        let of = |key: &Key, service: &Service| {
-            const FTP: u32 = 21;
-            let ftp = Key::new(service.address, Port::new(FTP as u16), protocol::TCP);
-            if service.mark != 0 {
-                features::MARKS
-            } else if service.port == 0 {
-                features::ANY_PORT
-            } else if service.port == FTP && *key == ftp {
-                features::FTP
-            } else {
-                0
-            }
-        };
-        // Someone must take the packets.
-        let helpers = |service: &Service| {
-            let helped = service.flags & service_flags::HELPED != 0;
-            if helped && self.loaded.maps.punts.is_none() {
-                features::HELPERS
-            } else {
-                0
-            }
-        };
         let drafts = drafts.iter().map(|(_, draft)| draft);
-        let live = self.published.values().chain(drafts);
-        let live = live.map(|p| of(&p.key, &p.service) | helpers(&p.service));
-        let deleted = self.deleted.iter().map(|(key, d)| of(key, &d.description));
-        let all = live.chain(deleted).fold(0, |all, bits| all | bits);
-        all | self.servers.features()
+        let drafted = drafts.map(|draft| asked::by(&draft.key, &draft.service));
+        let all = drafted.fold(self.asked.bits(), |all, bits| all | bits);
+        // Someone must take the packets.
+        let helpers = match self.loaded.maps.punts {
+            None => features::HELPERS,
+            Some(_) => 0,
+        };
+        all & (helpers | !features::HELPERS) | self.servers.features()
     }
 
     /// Adds features, before what they stand for.
@@ -465,6 +458,7 @@ impl Kernel {
 
     /// Plans records for services that go while flows of theirs are left.
     fn draft_deleted(&mut self, gone: &[u32], drafts: &[(u32, Published)]) -> Vec<(Key, Deleted)> {
+        let new: HashSet<Key> = drafts.iter().map(|(_, draft)| draft.key).collect();
         let mut drafted = Vec::new();
         for id in gone {
             let Published {
@@ -472,8 +466,7 @@ impl Kernel {
                 service: description,
                 ..
             } = self.published[id];
-            let again = drafts.iter().any(|(_, draft)| draft.key == key);
-            if again || !self.servers.has_of(&key) {
+            if new.contains(&key) || !self.servers.has_of(&key) {
                 continue;
             }
             let Some(record) = self.pools.take(Which::Records, 1) else {
@@ -596,6 +589,7 @@ impl Kernel {
     /// Forgets a deleted service.
     fn forget_deleted(&mut self, key: &Key) {
         if let Some(deleted) = self.deleted.remove(key) {
+            self.asked.remove(key, &deleted.description);
             self.pools.retire(Which::Records, deleted.record);
             let address = deleted.description.address;
             let maps = &self.loaded.maps;
@@ -605,10 +599,7 @@ impl Kernel {
 
     /// Tells whether every address may be virtual, as of mark services nobody knows.
     fn hint_marks(&mut self, drafts: &[(u32, Published)]) {
-        let drafts = drafts.iter().map(|(_, draft)| &draft.service);
-        let live = self.published.values().map(|p| &p.service);
-        let deleted = self.deleted.values().map(|d| &d.description);
-        let any = live.chain(deleted).chain(drafts).any(|s| s.mark != 0);
+        let any = self.features(drafts) & features::MARKS != 0;
         self.servers.hints.set_any_virtual(&self.loaded.maps, any);
     }
 
@@ -639,6 +630,7 @@ impl Kernel {
         for old in std::mem::take(&mut self.published).into_values() {
             self.retire(&old);
         }
+        self.asked = Asked::default();
         grace::wait()?;
         self.pools.reclaim();
         let maps = self.maps();
@@ -728,7 +720,7 @@ impl Datapath for Kernel {
 
     fn write(&mut self, model: &Model, changes: &[Change]) -> anyhow::Result<()> {
         let everything = changes.contains(&Change::Everything);
-        let mut services = BTreeSet::new();
+        let (mut services, mut removed) = (BTreeSet::new(), Vec::new());
         let mut servers = Vec::new();
         if everything {
             services.extend(model.services().map(|service| service.id));
@@ -745,8 +737,8 @@ impl Datapath for Kernel {
                 | Change::ServerAdopted(id)
                 | Change::ServerChanged(id)
                 | Change::ServerRetired(id) => servers.push(id),
+                Change::ServiceRemoved(id, _) => removed.push(id),
                 Change::Everything
-                | Change::ServiceRemoved(..)
                 | Change::ServiceZeroed(_)
                 | Change::TimeoutsChanged
                 | Change::DaemonsChanged
@@ -765,16 +757,19 @@ impl Datapath for Kernel {
             }
             model.reserved().for_each(|id| self.enter_reserved(id.0));
         }
-        let gone: Vec<u32> = self
-            .published
-            .iter()
-            .filter(|(id, old)| {
-                model
-                    .service(ServiceId(**id))
-                    .is_none_or(|service| describe::key(&service.address) != old.key)
+        // Those of which a change tells: looking at every service would cost each edit dearly.
+        let named: BTreeSet<u32> = if everything {
+            self.published.keys().copied().collect()
+        } else {
+            removed.iter().chain(&services).map(|id| id.0).collect()
+        };
+        let is_gone = |id: &u32| {
+            let service = model.service(ServiceId(*id));
+            self.published.get(id).is_some_and(|old| {
+                service.is_none_or(|service| describe::key(&service.address) != old.key)
             })
-            .map(|(id, _)| *id)
-            .collect();
+        };
+        let gone: Vec<u32> = named.into_iter().filter(is_gone).collect();
 
         // Nothing of this is seen by a program yet.
         let mut drafts = Vec::new();
@@ -823,8 +818,9 @@ impl Datapath for Kernel {
         };
 
         // From here on programs see the new services, and the old ones' places come free.
+        let new: HashSet<u32> = drafts.iter().map(|(id, _)| *id).collect();
         for id in &gone {
-            if !drafts.iter().any(|(new, _)| new == id) {
+            if !new.contains(id) {
                 self.point(*id, None);
                 self.persistence.remove(id);
             }
@@ -835,6 +831,7 @@ impl Datapath for Kernel {
             .collect::<Vec<_>>()
         {
             self.retire(&old);
+            self.asked.remove(&old.key, &old.service);
             let address = old.service.address;
             let maps = &self.loaded.maps;
             self.servers.hints.remove(maps, Hint::Virtual, address);
@@ -844,6 +841,12 @@ impl Datapath for Kernel {
             .chain(drafts.iter().map(|(_, draft)| &draft.key))
         {
             self.forget_deleted(key);
+        }
+        for (_, draft) in &drafts {
+            self.asked.add(&draft.key, &draft.service);
+        }
+        for (key, ghost) in &ghosts {
+            self.asked.add(key, &ghost.description);
         }
         self.published.extend(drafts);
         self.deleted.extend(ghosts);
@@ -1027,13 +1030,24 @@ impl Datapath for Kernel {
         );
         self.zero_server(server.0);
         self.sweep.release(server.0);
+        let before = self.servers.features();
         let last_of = self.servers.forget(&self.loaded.maps, server.0);
-        if let Some(key) = last_of.filter(|key| self.deleted.contains_key(key)) {
+        // Looking at every service for each of many servers would take seconds.
+        let mut settled = before == self.servers.features();
+        if let Some(key) = last_of
+            && let Some(deleted) = self.deleted.get(&key)
+        {
+            let was_marked = deleted.description.mark != 0;
+            settled &= asked::by(&key, &deleted.description) == 0;
             self.directory.write(&self.loaded.maps, &[key], &[])?;
             self.forget_deleted(&key);
-            self.hint_marks(&[]);
+            if was_marked {
+                self.hint_marks(&[]);
+            }
         }
-        self.settle_features();
+        if !settled {
+            self.settle_features();
+        }
         Ok(())
     }
 }

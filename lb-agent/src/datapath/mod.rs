@@ -16,6 +16,7 @@
 //! | `kernel` | services, servers and ways into maps, counts out of them |
 //! | `describe` | what the model says, in the maps' words |
 //! | `servers`, `hints` | what follows from all servers together |
+//! | `asked` | what follows from all services together |
 //! | `rules` | the mark rules |
 //! | `directory` | which record a service's packets find |
 //! | `schedule` | what schedulers need in the maps |
@@ -24,6 +25,7 @@
 //! | `table` | the flow table: lookups and insertions |
 //! | `punts` | packets from the program, and to it |
 
+mod asked;
 mod attach;
 mod clock;
 pub(crate) mod decapsulation;

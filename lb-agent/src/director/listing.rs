@@ -8,6 +8,9 @@ use lb_common::api::{
 };
 use std::collections::BTreeMap;
 
+/// Whether sync daemons exchange connections with peers: they are kept and listed so far.
+const DAEMONS_SERVED: bool = false;
+
 /// Connections, walked without holding the director up.
 pub(crate) struct Connections {
     flows: Box<dyn Iterator<Item = Flow> + Send>,
@@ -111,6 +114,7 @@ impl Director {
                 .daemons()
                 .map(|(role, daemon)| (role, daemon.clone()))
                 .collect(),
+            served: DAEMONS_SERVED,
         }
     }
 

@@ -3,7 +3,7 @@
 //! ipvs: net/netfilter/ipvs/ip_vs_ctl.c:ip_vs_add_service, ip_vs_edit_service, ip_vs_add_dest,
 //! ip_vs_edit_dest, ip_vs_new_dest, ip_vs_set_timeout
 
-use super::{Model, Service};
+use super::{Model, Server, Service, Standing};
 use lb_common::api::{
     DaemonRole, Edit, Family, Forwarding, MarkRule, Netmask, Refusal, RefusalKind, ServerAddress,
     ServerOptions, ServiceAddress, ServiceOptions, Setting, Timeouts, Tunnel,
@@ -17,8 +17,8 @@ const SCHEDULERS: [&str; 15] = [
     "none",
 ];
 
-/// The greatest weight, ipvsadm's.
-const WEIGHT_MAX: u32 = 65535;
+/// The greatest weight: ipvs has a signed number for it, and refuses less than 0.
+const WEIGHT_MAX: u32 = i32::MAX.unsigned_abs();
 
 /// The longest timeout, ipvsadm's: 31 days, in seconds.
 const TIMEOUT_MAX: u32 = 31 * 86400;
@@ -49,13 +49,14 @@ impl Model {
                 options,
             } => {
                 let known = self.known(service)?;
+                self.check_families(service, server)?;
                 check_server(service, server, options)?;
                 self.listed(known, server)
             }
             Edit::DeleteServer { service, server } => self.listed(self.known(service)?, server),
             Edit::Zero { service } => service.as_ref().map_or(Ok(()), |s| self.known(s).map(drop)),
             Edit::SetTimeouts { timeouts } => check_timeouts(timeouts),
-            Edit::StartDaemon { role, .. } => self.check_daemon(*role, false),
+            Edit::StartDaemon { role, .. } => self.check_new_daemon(*role),
             Edit::StopDaemon { role } => self.check_daemon(*role, true),
             Edit::SetNoServer { service, .. } => self.known(service).map(drop),
             Edit::AddMarkRule { rule } => self.check_new_rule(rule),
@@ -91,6 +92,7 @@ impl Model {
         options: &ServerOptions,
     ) -> Result<(), Refusal> {
         let service = self.known(address)?;
+        self.check_families(address, server)?;
         check_server(address, server, options)?;
         if self.listed(service, server).is_ok() {
             let message = format!("server {server} is in service {address}: edit it with -e");
@@ -122,6 +124,40 @@ impl Model {
             return refuse(RefusalKind::Full, message);
         }
         Ok(())
+    }
+
+    /// The synchronisation protocol has one family for a connection and its server.
+    ///
+    /// ipvs: net/netfilter/ipvs/ip_vs_ctl.c:ip_vs_genl_set_cmd
+    fn check_families(
+        &self,
+        service: &ServiceAddress,
+        server: &ServerAddress,
+    ) -> Result<(), Refusal> {
+        if service.family() == Family::of(server.address) || self.daemons.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "server {server} of service {service}: while a sync daemon runs, servers are of their \
+             service's address family; stop it with --stop-daemon"
+        );
+        refuse(RefusalKind::Invalid, message)
+    }
+
+    fn check_new_daemon(&self, role: DaemonRole) -> Result<(), Refusal> {
+        let is_mixed = |server: &&Server| {
+            let live = matches!(server.standing, Standing::Live { .. });
+            live && server.service.family() != Family::of(server.address.address)
+        };
+        if let Some(server) = self.servers().find(is_mixed) {
+            let message = format!(
+                "no sync daemon while a server is of another address family than its service, as \
+                 {} of {} is",
+                server.address, server.service
+            );
+            return refuse(RefusalKind::Invalid, message);
+        }
+        self.check_daemon(role, false)
     }
 
     fn check_daemon(&self, role: DaemonRole, runs: bool) -> Result<(), Refusal> {

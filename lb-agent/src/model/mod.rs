@@ -24,7 +24,7 @@ pub(crate) mod tests;
 pub(crate) use change::{Change, settle};
 pub(crate) use image::Image;
 pub(crate) use seam::{About, Datapath, Flow, Limits, Outlet, Reading};
-pub(crate) use supported::{server_supported, service_supported};
+pub(crate) use supported::{NO_SCHEDULER, service_supported};
 
 use ids::Ids;
 use lb_common::api::{

@@ -26,5 +26,6 @@ mod lab;
 
 pub(crate) use handle::{Changes, NextHops};
 pub(crate) use own::{interface_address, own_address};
+pub(crate) use requests::interface_mtu;
 pub(crate) use way::{NextHop, Unresolved, Way};
 pub(crate) use xdp::program_id;

@@ -169,6 +169,9 @@ pub struct Connection {
 pub struct Daemons {
     /// The sync daemons that run, master first.
     pub daemons: Vec<(DaemonRole, SyncDaemon)>,
+    /// Whether they exchange connections with peers.
+    #[serde(default)]
+    pub served: bool,
 }
 
 /// What a sync daemon does.

@@ -6,7 +6,10 @@
 
 mod connections;
 mod real_server;
+mod restore;
 mod schedulers;
 mod script;
+mod shell;
 mod subject;
+mod transcript;
 mod verifier;

@@ -268,16 +268,22 @@ fn take(flows: &mut Vec<usize>, random: &mut Random) -> Option<usize> {
     (!flows.is_empty()).then(|| flows.swap_remove(random.below(flows.len())))
 }
 
-/// splitmix64.
-struct Random(u64);
+/// splitmix64, from a seed.
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    /// A number below `limit`, which is not 0.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         // The remainder fits, for the limit does.
         ((z ^ z >> 31) % limit as u64) as usize
+    }
+
+    /// One of these.
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
     }
 }

@@ -61,6 +61,25 @@ fn clients_are_refused_as_was_asked_for() -> Result<()> {
 }
 
 #[test]
+fn a_service_without_a_scheduler_has_no_server_to_choose() -> Result<()> {
+    let scene = Scene::new(2)?;
+    let director = scene.director();
+    let _agent = director.start()?;
+    scene::add_service(&director, "none", &[1, 1])?;
+    let connected = scene.lab.client().inside(|| {
+        TcpStream::connect_timeout(&scene::vip(), PATIENCE).map_err(|error| error.kind())
+    })?;
+    assert_eq!(connected.err(), Some(ErrorKind::ConnectionRefused));
+    // With one it has, in the order of the list.
+    director.ctl(["-E", "-t", scene::SERVICE, "-s", "rr"])?;
+    assert_eq!(scene.fetch(4)?, [2, 1, 2, 1]);
+    director.ctl(["-E", "-t", scene::SERVICE, "-s", "none"])?;
+    let table = director.ctl(["-L", "-n"])?;
+    assert!(table.contains("TCP  10.0.0.100:80 none\n  -> "), "{table}");
+    Ok(())
+}
+
+#[test]
 fn a_connection_goes_on_when_its_service_comes_back() -> Result<()> {
     let scene = Scene::new(2)?;
     let director = scene.director();

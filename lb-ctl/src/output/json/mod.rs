@@ -8,6 +8,7 @@ pub mod extras;
 pub mod schema;
 pub mod table;
 
+use crate::output::daemons::role_name;
 use lb_common::api::{DaemonRole, Daemons, SyncDaemon, Timeouts};
 use schema::Schema;
 use serde::Serialize;
@@ -57,6 +58,7 @@ impl From<Timeouts> for TimeoutsBody {
 #[derive(Clone, Debug, Serialize)]
 pub struct DaemonsBody {
     daemons: Vec<Daemon>,
+    served: bool,
 }
 
 /// A sync daemon.
@@ -72,12 +74,13 @@ pub struct Daemon {
 }
 
 impl From<Daemons> for DaemonsBody {
-    fn from(Daemons { daemons }: Daemons) -> Self {
+    fn from(Daemons { daemons, served }: Daemons) -> Self {
         let daemons = daemons.into_iter();
         Self {
             daemons: daemons
                 .map(|(role, daemon)| Daemon::new(role, daemon))
                 .collect(),
+            served,
         }
     }
 }
@@ -95,10 +98,7 @@ impl Daemon {
             ttl,
         } = daemon;
         Self {
-            role: match role {
-                DaemonRole::Master => "master",
-                DaemonRole::Backup => "backup",
-            },
+            role: role_name(role),
             interface,
             sync_id,
             max_length,

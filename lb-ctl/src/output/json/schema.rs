@@ -100,6 +100,7 @@ pub const STATUS: Schema = Schema {
             Objects(UNRESOLVED),
             "servers that no packet can be sent to",
         ),
+        field("sync", Object(SYNC), "the sync daemons"),
     ],
 };
 
@@ -428,12 +429,17 @@ pub const DAEMONS: Schema = Schema {
     name: "daemons",
     version: 1,
     command: "lb-ctl list daemons",
-    fields: &[field(
-        "daemons",
-        Objects(DAEMON),
-        "the sync daemons that run",
-    )],
+    fields: SYNC,
 };
+
+const SYNC: &[Field] = &[
+    field("daemons", Objects(DAEMON), "the sync daemons that run"),
+    field(
+        "served",
+        Flag,
+        "whether they exchange connections with peers",
+    ),
+];
 
 const DAEMON: &[Field] = &[
     field(
