@@ -203,9 +203,7 @@ impl Sweep {
             return;
         }
         let mut word = Word::from_bits(bits);
-        // What a scheduler remembers of a server that is gone is worth nothing, and lasts a day.
-        let forgotten = word.class() == Class::CACHE && self.retired.contains_key(&word.server());
-        if !word.is_live(now) || forgotten {
+        if !word.is_live(now) {
             let void = Word::VOID.bits();
             match cell.compare_exchange(bits, void, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return count(maps, word.server(), Counts::of(word).taken()),

@@ -68,7 +68,7 @@ pub fn recall<T: Stages>(tables: &T, packet: &Packet, record: u32, fresh: Choice
         overloaded: 0,
         has_fresh: 0,
     };
-    tables.repeat(service.len.max(1), &mut set);
+    tables.repeat(links(tables), &mut set);
     if set.least != 0 && !(set.overloaded != 0 && fresh.has(Choice::LIGHT)) {
         return Choice::of(Some(set.least as u32 - 1)).with(prune);
     }
@@ -81,6 +81,18 @@ pub fn recall<T: Stages>(tables: &T, packet: &Packet, record: u32, fresh: Choice
 }
 
 const LBLCR: u32 = Kind::Lblcr as u32;
+
+/// How many servers of a destination are looked at. They may be more than the service has: the set
+/// holds those that left it as well, for they may come back.
+///
+/// The verifier is offered a walk of one turn as well. It tries that first, and then finds that the
+/// walk of many adds nothing: without it, it would go round several times.
+#[inline(always)]
+fn links<T: Tables>(tables: &T) -> u32 {
+    const MOST: u32 = 1 << 16;
+
+    if tables.blur() == 0 { MOST } else { 1 }
+}
 
 /// The search for the least loaded of a destination's servers; of lblc there is one.
 #[repr(C)]
@@ -160,13 +172,14 @@ pub fn prune<T: Tables>(tables: &T, packet: &Packet, record: u32, choice: Choice
         word,
         owner: word.server(),
         rest: word.server(),
-        size: 0,
+        any: 0,
+        several: 0,
         load: Load::MOST,
         most_entry: entry,
         most_word: Word::VOID,
     };
-    tables.repeat(service.len.max(1), &mut set);
-    if set.size < 2 || set.most_word == Word::VOID {
+    tables.repeat(links(tables), &mut set);
+    if set.several == 0 || set.most_word == Word::VOID {
         return choice;
     }
     tables.continue_flow(set.most_entry, set.most_word, set.most_word.to(set.rest));
@@ -191,7 +204,9 @@ struct Most<'a, T: Tables> {
     owner: u32,
     /// The server that takes the most loaded one's place in the entry that names it.
     rest: u32,
-    size: u64,
+    /// Not 0 when there is a server, and when there is another.
+    any: u32,
+    several: u32,
     /// The most loaded server's load.
     load: Load,
     /// The entry that names the most loaded server, and its word; void for none.
@@ -207,7 +222,7 @@ impl<T: Tables> Body for Most<'_, T> {
         let Some((entry, word)) = link else {
             return true;
         };
-        self.size += 1;
+        (self.any, self.several) = (1, self.any);
         if let Some((_, load)) = load(self.tables, server)
             && (self.most_word == Word::VOID || self.load.is_less(load))
         {

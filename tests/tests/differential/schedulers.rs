@@ -3,7 +3,7 @@
 use crate::script::{self, Edit, Event, Options, Script};
 use crate::subject::{Kernel, Product, Subject, segment, udp};
 use anyhow::{Context, Result, ensure};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 use xtask::lab::Lab;
@@ -36,9 +36,9 @@ fn root_flows_get_the_servers_that_ip_vs_gives_them() -> Result<()> {
     let services = services()?;
     let lab = Lab::up(&Plan::servers(script::SERVERS))?;
     let mut kernel = Kernel::boot()?;
-    let expected = live(&services, &mut kernel)?;
+    let expected = live(&services, &mut kernel).context("ip_vs")?;
     let mut product = Product::start(&lab)?;
-    let found = live(&services, &mut product)?;
+    let found = live(&services, &mut product).context("lb")?;
 
     let differing: Vec<String> = services
         .iter()
@@ -126,10 +126,21 @@ fn live(services: &[Service], subject: &mut impl Subject) -> Result<Vec<Life>> {
     let mut lives = vec![Life::new(); services.len()];
     // By service, and by flow: its server, until it ends.
     let mut servers: Vec<Vec<Option<Ipv4Addr>>> = vec![Vec::new(); services.len()];
+    // By service: those that it has.
+    let mut present: Vec<HashSet<Ipv4Addr>> = vec![HashSet::new(); services.len()];
     for round in 0..ROUNDS {
         let step = || format!("round {round}");
-        end_flows(services, &mut servers, round, subject).with_context(step)?;
+        end_flows(services, &mut servers, &present, round, subject).with_context(step)?;
 
+        for (service, present) in services.iter().zip(&mut present) {
+            for edit in &service.script.rounds[round].edits {
+                match *edit {
+                    Edit::Add(number, _) => drop(present.insert(plan::server_address(number))),
+                    Edit::Remove(number) => drop(present.remove(&plan::server_address(number))),
+                    Edit::Change(..) | Edit::Schedule(..) => {}
+                }
+            }
+        }
         let mut commands = Vec::new();
         let mut packets = Vec::new();
         let mut acks = Vec::new();
@@ -187,17 +198,22 @@ fn live(services: &[Service], subject: &mut impl Subject) -> Result<Vec<Life>> {
     Ok(lives)
 }
 
-/// Lets flows end for good, by a last packet under short timeouts.
+/// Lets flows end for good, by a last packet under short timeouts. What is sent to a server that was
+/// removed is dropped, and listings do not count its flows: those stay.
 fn end_flows(
     services: &[Service],
     servers: &mut [Vec<Option<Ipv4Addr>>],
+    present: &[HashSet<Ipv4Addr>],
     round: usize,
     subject: &mut impl Subject,
 ) -> Result<()> {
     let mut packets = Vec::new();
-    for (service, servers) in services.iter().zip(&mut *servers) {
+    for ((service, servers), present) in services.iter().zip(&mut *servers).zip(present) {
         for flow in &service.script.rounds[round].ends {
-            if servers[*flow].take().is_some() {
+            if servers[*flow]
+                .take_if(|server| present.contains(server))
+                .is_some()
+            {
                 packets.push(service.packet(*flow, "FA"));
             }
         }
@@ -205,7 +221,17 @@ fn end_flows(
     if packets.is_empty() {
         return Ok(());
     }
-    let left = servers.iter().flatten().flatten().count() as u64;
+    let left = servers
+        .iter()
+        .zip(present)
+        .map(|(servers, present)| {
+            servers
+                .iter()
+                .flatten()
+                .filter(|s| present.contains(s))
+                .count()
+        })
+        .sum::<usize>() as u64;
     subject.edit(&["--set 0 1 1".to_owned()])?;
     subject.forwarded(&packets)?;
     wait::until("the flows end", Duration::from_secs(60), || {

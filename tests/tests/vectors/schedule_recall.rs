@@ -49,6 +49,25 @@ fn lblc_leaves_a_server_that_is_quiesced_or_gone() {
 }
 
 #[test]
+fn lblcr_remembers_servers_that_are_gone() {
+    // All three come in, A last.
+    let case = open(service("lblcr, gone", Lblcr, &[2, 2, 2]), 1, 0, 2);
+    let case = picks(case, 0, "C C");
+    let case = open(case, 2, 1, 1);
+    let case = picks(case, 2, "B B");
+    let case = open(case, 3, 2, 1);
+    // A and B leave the list; their entries in the set stand before C's, which is found to be in it.
+    let case = case.change(|tables| {
+        reweigh(tables, &[0, 0, 2]);
+        for gone in [1, 2] {
+            tables.servers[gone].flags &= !server_flags::AVAILABLE;
+        }
+        tables.services[0].len = 1;
+    });
+    let _ = case.send(&tcp("192.0.2.8:1", VIP, SYN), opens(0));
+}
+
+#[test]
 fn lblc_heeds_thresholds_when_it_chooses_only() {
     let case = service("lblc, thresholds", Lblc, &[9, 9]);
     let case = open(with_thresholds(case, 0, (2, 1)), 1, 0, 1);
