@@ -74,9 +74,10 @@ fn ldirectord_directs_lb() -> Result<()> {
     let rule = "mark add --protocol tcp --to 10.0.0.100/32 --port 443 7";
     director.ctl(rule.split(' '))?;
     let mut ldirectord = start(&director)?;
-    let phase = |servers: &[usize], table: &str| -> Result<()> {
+    let mut ports = 20_000..;
+    let mut phase = |servers: &[usize], table: &str| -> Result<()> {
         becomes(&director, &ldirectord, table)?;
-        serve(&scene, servers).with_context(|| format!("served by {servers:?}"))
+        serve(&scene, servers, &mut ports).with_context(|| format!("served by {servers:?}"))
     };
     let both = table(&["11 1", "12 1"], &["11 1", "12 1"]);
     phase(&[1, 2], &both)?;
@@ -184,7 +185,10 @@ fn becomes(director: &Director<'_>, ldirectord: &Background, table: &str) -> Res
 }
 
 /// Makes requests to all services; each has to be answered, by these servers and all of them.
-fn serve(scene: &Scene, servers: &[usize]) -> Result<()> {
+///
+/// The next of `ports` are the client's UDP ports, none of which had a flow: one that had a flow to
+/// a removed server is not answered, as in ipvs (`expire_nodest_conn` is 0).
+fn serve(scene: &Scene, servers: &[usize], ports: &mut impl Iterator<Item = u16>) -> Result<()> {
     let client = scene.lab.client();
     let marked = SocketAddr::from((VIP, 443));
     let traffic: Vec<Traffic> = client.inside(|| {
@@ -193,7 +197,8 @@ fn serve(scene: &Scene, servers: &[usize]) -> Result<()> {
             .into()
     })?;
     let names: BTreeSet<String> = servers.iter().map(|n| format!("server{n}")).collect();
-    let asked = client.inside(|| (0..PHASE).map(|_| ask()).collect::<Result<BTreeSet<_>>>())??;
+    let ports: Vec<u16> = ports.take(PHASE as usize).collect();
+    let asked = client.inside(|| ports.into_iter().map(ask).collect::<Result<BTreeSet<_>>>())??;
     ensure!(asked == names, "{asked:?} answered over UDP");
     for traffic in traffic {
         wait::until("there were requests enough", DEADLINE, || {
@@ -210,13 +215,15 @@ fn serve(scene: &Scene, servers: &[usize]) -> Result<()> {
     Ok(())
 }
 
-/// Who answers a new client's datagram.
-fn ask() -> Result<String> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
+/// Who answers a datagram from this port.
+fn ask(port: u16) -> Result<String> {
+    let socket = UdpSocket::bind(("0.0.0.0", port))?;
     socket.connect((VIP, 6970))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.send(b"who")?;
     let mut answer = [0; 64];
-    let length = socket.recv(&mut answer)?;
+    let length = socket
+        .recv(&mut answer)
+        .with_context(|| format!("no answer to port {port}"))?;
     Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
 }
