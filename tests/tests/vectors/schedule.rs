@@ -61,8 +61,12 @@ fn wrr_goes_by_weight() {
         ),
         ("wrr A3 B1", &[3, 1], "B A A A B A A A"),
         // The greatest weight that there is, and 1: the sums do not wrap.
-        ("wrr A65535 B65535", &[65535, 65535], "B A B A B A"),
-        ("wrr A65535 B1 C0", &[65535, 1, 0], "B A A A A A"),
+        (
+            "wrr A2147483647 B2147483647",
+            &[2147483647, 2147483647],
+            "B A B A B A",
+        ),
+        ("wrr A2147483647 B1 C0", &[2147483647, 1, 0], "B A A A A A"),
     ] {
         golden(name, Wrr, weights, picks);
     }

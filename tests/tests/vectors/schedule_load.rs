@@ -19,8 +19,13 @@ fn connections_and_weights_decide() {
     golden("lc knows weights as 0 or more", Lc, &[9, 0, 1], "C A C A C");
     golden("wlc A1 B2", Wlc, &[1, 2], "B A B B A B B A");
     golden("wlc A1 B0", Wlc, &[1, 0], "A A A");
-    golden("wlc A65535 B65535", Wlc, &[65535, 65535], "B A B A");
-    golden("sed A65535 B1", Sed, &[65535, 1], "A A A");
+    golden(
+        "wlc A2147483647 B2147483647",
+        Wlc,
+        &[2147483647, 2147483647],
+        "B A B A",
+    );
+    golden("sed A2147483647 B1", Sed, &[2147483647, 1], "A A A");
     golden("sed A1 B3", Sed, &[1, 3], "B B B A B B B A");
     golden("nq A1 B3", Nq, &[1, 3], "B A B B B B B A");
     golden("nq prefers an idle server", Nq, &[1, 100, 1], "C B A B B B");
