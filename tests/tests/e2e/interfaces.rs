@@ -135,3 +135,19 @@ fn an_interface_that_was_away_or_renamed_forwards_on() -> Result<()> {
     director.ctl(["-a", "-t", scene::SERVICE, "-r", "10.0.0.12:80", "-g"])?;
     forwards("with a new server under another name")
 }
+
+#[test]
+fn an_interface_that_was_deleted_and_made_anew_forwards_again() -> Result<()> {
+    let scene = Scene::new(2)?;
+    let director = scene.director();
+    let _agent = director.start()?;
+    scene::add_service(&director, "rr", &[1, 1])?;
+    let forwards = || -> Result<usize> {
+        scene.answers(vip().ip())?;
+        Ok(BTreeSet::from_iter(scene.fetch(4)?).len())
+    };
+    assert_eq!(forwards()?, 2);
+    scene.lab.replace_interface(1)?;
+    assert_eq!(forwards()?, 2, "its servers are known under another index");
+    Ok(())
+}

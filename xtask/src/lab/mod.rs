@@ -172,6 +172,15 @@ impl Lab {
         up.map(drop)
     }
 
+    /// Gives a director, counted from 1, another interface in the place of its own, with the same
+    /// name and addresses.
+    ///
+    /// # Errors
+    /// When it cannot be taken away or made.
+    pub fn replace_interface(&self, director: usize) -> Result<()> {
+        build::replace_interface(self, director)
+    }
+
     /// All hosts, the bridge first.
     #[must_use]
     pub fn hosts(&self) -> &[Host] {
