@@ -134,6 +134,12 @@ impl Memory {
         }
     }
 
+    /// Adds an address to a hint.
+    pub fn add_hint(&mut self, hint: Hint, address: Addr) {
+        let (word, bit) = hint_bit(hint, address);
+        self.hints[word as usize] |= 1 << bit;
+    }
+
     /// The same with these services; server ids count up over all of them in order.
     #[must_use]
     pub fn with_services(mut self, services: &[NewService]) -> Self {
@@ -163,6 +169,7 @@ impl Memory {
             update(&self.service_states[id], |state| {
                 state.record = id as u32 + 1;
             });
+            self.add_hint(Hint::Virtual, new.key.addr());
             table = self.put_table(id, table, new);
             for new in &new.servers {
                 self.members[first as usize] = Member {

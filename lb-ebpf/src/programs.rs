@@ -18,7 +18,7 @@ use lb_common::reason::Reason;
 /// itself; all others it hands to [`lb_rest`].
 #[xdp(frags)]
 fn lb(ctx: XdpContext) -> u32 {
-    let Some(tables) = Maps::open(&ctx) else {
+    let Some(tables) = Maps::open_for_known(&ctx) else {
         return xdp_action::XDP_ABORTED;
     };
     let ending = known(&mut Xdp(&ctx), &tables);

@@ -30,6 +30,7 @@ use lb_common::wire::MacAddr;
 pub(crate) struct Maps<'a> {
     context: &'a XdpContext,
     control: *mut Control,
+    /// This CPU's scratch place, or null: the packets of known flows have no need of it.
     scratch: *mut maps::Scratch,
     /// Which directory counts; read once, so that all of a lookup is of one directory.
     which: u32,
@@ -39,12 +40,22 @@ impl<'a> Maps<'a> {
     /// The maps; none before the agent wrote the control value.
     #[inline(always)]
     pub(crate) fn open(context: &'a XdpContext) -> Option<Self> {
-        let (control, scratch) = (maps::control(0)?, maps::scratch()?);
+        let scratch = maps::scratch()?;
+        Some(Self {
+            scratch,
+            ..Self::open_for_known(context)?
+        })
+    }
+
+    /// The same for [`lb_common::datapath::known`], where nothing is handed from stage to stage.
+    #[inline(always)]
+    pub(crate) fn open_for_known(context: &'a XdpContext) -> Option<Self> {
+        let control = maps::control(0)?;
         let which = field!(control, directory).get() & 1;
         Some(Self {
             context,
             control,
-            scratch,
+            scratch: core::ptr::null_mut(),
             which,
         })
     }
@@ -341,8 +352,10 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn set_mtu(&self, bytes: u16) {
-        // SAFETY: this CPU's own place.
-        unsafe { (&raw mut (*self.scratch).mtu).write(bytes.into()) }
+        if !self.scratch.is_null() {
+            // SAFETY: this CPU's own place.
+            unsafe { (&raw mut (*self.scratch).mtu).write(bytes.into()) }
+        }
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use crate::twin::{Outcome, Twin};
 use lb_common::addr::{Addr, Port, protocol};
 use lb_common::datapath::{Verdict, Way};
 use lb_common::flow::Word;
-use lb_common::layout::{Hint, features, hint_bit, port_index, server_flags, traffic_index};
+use lb_common::layout::{Hint, features, port_index, server_flags, traffic_index};
 use lb_common::memory::{Memory, NewServer, NewService};
 use lb_common::reason::Reason;
 use lb_common::sched::Kind;
@@ -111,8 +111,7 @@ impl Director {
         }
         if server.flags & server_flags::METHOD == server_flags::MASQUERADE {
             memory.control.features |= features::MASQUERADE;
-            let (word, bit) = hint_bit(Hint::Masqueraded, end.ip().into());
-            memory.hints[word as usize] |= 1 << bit;
+            memory.add_hint(Hint::Masqueraded, end.ip().into());
         }
         let place = u64::from(port_index(INGRESS) + 1);
         memory.back_ways[BACK].set(MacAddr::new(CLIENT_MAC).word() | place << 48);

@@ -18,20 +18,25 @@ pub fn known<F: Frame, T: Stages>(frame: &mut F, tables: &T) -> Ending {
         return Ending::further();
     };
     let features = tables.features();
+    if !tables.hint(Hint::Virtual, packet.tuple.address) {
+        return stranger(frame, tables, &packet, features);
+    }
+    let ours = packet.destination == tables.ingress_mac();
+    // Flows come before services, as in ipvs: of a known one's packet the service needs no look.
+    if ours
+        && features & features::HELPERS == 0
+        && let Some(Ok(verdict)) = request(frame, tables, &packet)
+    {
+        return Ending::of(Ok(verdict));
+    }
     if find::service(tables, &packet.tuple).is_none() {
         return stranger(frame, tables, &packet, features);
     }
-    if packet.destination != tables.ingress_mac() {
+    if !ours {
         return Ending::of(Err(Reason::OtherHost));
     }
-    if features & features::HELPERS != 0 {
-        return Ending::further();
-    }
-    match request(frame, tables, &packet) {
-        Some(Ok(verdict)) => Ending::of(Ok(verdict)),
-        // Whoever sent it may have to be told.
-        Some(Err(_)) | None => Ending::further(),
-    }
+    // It is no known flow's, or whoever sent it may have to be told.
+    Ending::further()
 }
 
 /// A client's packet.

@@ -1,7 +1,7 @@
 //! What does not go to a server, why, and that such a frame stays as it is.
 
 use etherparse::{EtherType, IpNumber};
-use lb_common::layout::Sizes;
+use lb_common::layout::{Sizes, server_flags};
 use lb_common::memory::Memory;
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::Rr;
@@ -158,7 +158,7 @@ fn lengths_that_contradict_each_other_are_malformed() {
 }
 
 #[test]
-fn later_fragments_of_unseen_packets_pass() {
+fn later_fragments_of_unseen_packets_are_early() {
     let whole = tcp(CLIENT, VIP, ACK).payload(&[1; 64]);
     let later = |packet: &Packet, offset, more| {
         let mut packet = packet.clone().fragment(offset, more);
@@ -169,11 +169,14 @@ fn later_fragments_of_unseen_packets_pass() {
         .send(&syn().fragment(0, true), opens(0).flows(1))
         .send(&syn(), to(0))
         .send(&whole.clone().fragment(0, true), to(0))
-        .send(&later(&whole, 1, true), refused(Reason::Fragment))
-        .send(&later(&whole, 0x1fff, false), refused(Reason::Fragment))
+        .send(&later(&whole, 1, true), refused(Reason::EarlyFragment))
+        .send(
+            &later(&whole, 0x1fff, false),
+            refused(Reason::EarlyFragment),
+        )
         .send(
             &udp(CLIENT, VIP).fragment(8, false),
-            refused(Reason::Fragment),
+            refused(Reason::EarlyFragment),
         )
         .send(&whole.fragment(0, false), to(0));
     // The evil bit (RFC 3514) is none of the fragment bits.
@@ -331,6 +334,11 @@ fn entries_beyond_the_tables_are_inconsistent() {
 fn a_removed_service_is_no_service_at_once() {
     let _ = both("service removed")
         .send(&syn(), opens(0))
-        .change(|tables| tables.slots.iter_mut().for_each(|slot| slot.record = 0))
+        .change(|tables| {
+            tables.slots.iter_mut().for_each(|slot| slot.record = 0);
+            for server in &mut tables.servers {
+                server.flags &= !server_flags::AVAILABLE;
+            }
+        })
         .send(&tcp(CLIENT, VIP, ACK), refused(Reason::NoService));
 }

@@ -12,8 +12,8 @@ use aya::{Ebpf, EbpfLoader};
 use lb_common::addr::{Addr, Port, protocol};
 use lb_common::datapath::{Tables as _, Way};
 use lb_common::layout::{
-    ColdBucket, Control, Hint, PORTS, REASONS_PER_CPU, ServerState, Sizes, features, globals,
-    hint_bit, maps, port_index, server_flags,
+    ColdBucket, Control, Hint, PORTS, REASONS_PER_CPU, ServerState, Sizes, features, globals, maps,
+    port_index, server_flags,
 };
 use lb_common::memory::{Memory, NewServer, NewService};
 use lb_common::sched::Kind;
@@ -431,8 +431,7 @@ fn forward_by(memory: &mut Memory, method: u32, servers: u32) {
         memory.back_ways[0].set(client.word() | u64::from(port_index(INGRESS) + 1) << 48);
         memory.control.features |= features::MASQUERADE;
         for address in addresses {
-            let (word, bit) = hint_bit(Hint::Masqueraded, address);
-            memory.hints[word as usize] |= 1 << bit;
+            memory.add_hint(Hint::Masqueraded, address);
         }
     }
 }
