@@ -1,0 +1,11 @@
+//! The application helpers of ipvs: what it takes to balance protocols that name addresses and
+//! ports in their payload, or tell calls apart by it.
+//!
+//! Machines without I/O, for the slow path: the datapath hands packets of helped services to the
+//! agent as whole frames, before it translates any address, and gets back what is to go on.
+//!
+//! [`segment`] finds TCP in a frame and writes it anew; it knows no application.
+
+#[cfg(test)]
+mod frames;
+mod segment;
