@@ -5,6 +5,7 @@
 //! agent as whole frames, before it translates any address, and gets back what is to go on.
 //!
 //! - [`ftp`] (`net/netfilter/ipvs/ip_vs_ftp.c`): FTP control connections of masqueraded servers.
+//! - [`sip`] (`net/netfilter/ipvs/ip_vs_pe_sip.c`): the persistence engine `sip`.
 //!
 //! [`segment`] finds TCP in a frame and writes it anew; it knows no application.
 
@@ -12,3 +13,4 @@
 mod frames;
 pub(crate) mod ftp;
 mod segment;
+pub(crate) mod sip;
