@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::config::XdpMode;
+use crate::real_server;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +24,11 @@ pub(crate) enum Command {
     Detach(Options),
     /// Loads the datapath's programs without attaching them and says what the kernel thinks
     Verify(Options),
+    /// Prepares this machine as a real server, for direct routing and tunnels, and undoes it
+    RealServer(real_server::Options),
+    /// Prints the manual page, for man -l - or a man8 folder
+    #[command(hide = true)]
+    Man,
 }
 
 /// Settings; each wins over the configuration file's.
@@ -56,6 +62,8 @@ pub(crate) struct Options {
 pub(crate) enum Exit {
     /// Done.
     Ok = 0,
+    /// The answer is no.
+    Negative = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
     /// The machine does not allow it: a file, an interface, a privilege, the kernel.

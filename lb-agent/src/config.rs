@@ -1,8 +1,10 @@
 //! The agent's settings: the command line's, else the configuration file's, else the defaults.
 
 use crate::cli::{Options, Usage};
+use lb_common::api::Setting;
 use lb_common::layout::Sizes;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -27,10 +29,14 @@ pub(crate) struct Config {
     pub(crate) xdp_mode: XdpMode,
     /// How many flows to make room for, when the maps are made.
     pub(crate) flows: u32,
+    /// The settings that are not at ipvs's values from the start.
+    pub(crate) settings: BTreeMap<Setting, u32>,
 }
 
 /// How to attach to an interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum XdpMode {
     /// In the driver.
@@ -52,6 +58,7 @@ struct File {
     state_dir: Option<PathBuf>,
     xdp_mode: Option<XdpMode>,
     flows: Option<u32>,
+    settings: Option<BTreeMap<String, u32>>,
 }
 
 impl Config {
@@ -95,6 +102,13 @@ impl Config {
                 FLOWS.end()
             )));
         }
+        let settings = file.settings.unwrap_or_default().into_iter();
+        let settings = settings.map(|(name, value)| {
+            let setting = Setting::check(&name, Some(value));
+            Ok((setting.map_err(|refusal| refusal.message)?, value))
+        });
+        let settings: Result<_, String> = settings.collect();
+        let settings = settings.map_err(|why| Usage(format!("settings: {why}")))?;
         let path = |given: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
             given.or(file).unwrap_or_else(|| default.into())
         };
@@ -105,6 +119,7 @@ impl Config {
             state_dir: path(state_dir, file.state_dir, "/var/lib/lb"),
             xdp_mode: xdp_mode.or(file.xdp_mode).unwrap_or_default(),
             flows,
+            settings,
         })
     }
 
@@ -203,6 +218,20 @@ mod tests {
         assert!(mode.starts_with("agent.yaml:1:11: "), "{mode}");
         assert!(mode.contains("unknown variant `fast`"), "{mode}");
         assert!(place("flows: 3\n").contains("3 is not within 1024 to"));
+        let setting = place("settings: {sloppy: 1}\n");
+        assert!(
+            setting.starts_with("settings: no setting sloppy: there are conn"),
+            "{setting}"
+        );
+        let value = place("settings: {sloppy_tcp: 2}\n");
+        assert_eq!(value, "settings: sloppy_tcp: 2 is not within 0 to 1");
+    }
+
+    #[test]
+    fn settings_have_ipvss_names() {
+        let config = parsed("settings:\n  conn_reuse_mode: 3\n  pmtu_disc: 0\n").expect("good");
+        let settings = [(Setting::ConnReuseMode, 3), (Setting::PmtuDisc, 0)];
+        assert_eq!(config.settings, BTreeMap::from(settings));
     }
 
     #[test]

@@ -11,25 +11,31 @@ mod accounts;
 mod listing;
 #[cfg(test)]
 pub(crate) mod memory;
+mod narrow;
 #[cfg(test)]
 mod tests;
 mod ways;
 
 pub(crate) use accounts::{Account, Accounts};
 pub(crate) use listing::Connections;
+pub(crate) use ways::Reach;
 
+use crate::datapath::Punts;
 use crate::model::{
-    Change, Datapath, Model, ServerId, ServiceId, Standing, server_supported, service_supported,
-    settle,
+    Change, Datapath, Model, Outlet, ServerId, ServiceId, Standing, service_supported, settle,
 };
-use crate::net::{Changes, NextHop, NextHops, Unresolved, Way};
+use crate::net::{Changes, NextHop, NextHops, Unresolved, Way, own_address};
+use crate::punt::TooBig;
 use crate::rates::Estimator;
 use crate::state::{Record, State, Store};
 use anyhow::Context;
-use lb_common::api::{Counters, Edit, Refusal, RefusalKind};
+use lb_common::addr::{Port, protocol};
+use lb_common::api::{Counters, Edit, Family, Forwarding, Refusal, RefusalKind, Setting, Tunnel};
+use narrow::Narrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 use ways::Ways;
 
 /// Desired state, its record on disk, the datapath, and the books between them.
@@ -39,6 +45,9 @@ pub(crate) struct Director {
     store: Store,
     datapath: Box<dyn Datapath>,
     ways: Ways,
+    /// The settings that the configuration gives a value.
+    configured: BTreeMap<Setting, u32>,
+    narrow: Narrow,
     service_rates: BTreeMap<ServiceId, Estimator>,
     server_rates: BTreeMap<ServerId, Estimator>,
 }
@@ -56,6 +65,7 @@ impl Director {
         store: Store,
         state: State,
         mut datapath: Box<dyn Datapath>,
+        configured: BTreeMap<Setting, u32>,
     ) -> anyhow::Result<Self> {
         let State {
             mut model,
@@ -79,10 +89,13 @@ impl Director {
             store,
             datapath,
             ways: Ways::default(),
+            configured,
+            narrow: Narrow::default(),
             service_rates: BTreeMap::new(),
             server_rates: BTreeMap::new(),
         };
         director.set_timeouts()?;
+        director.set_settings()?;
         director.write(&[Change::Everything])?;
         for server in director.model.servers() {
             director.ways.want(server.address.address, server.id);
@@ -134,8 +147,12 @@ impl Director {
         outcomes
     }
 
-    /// Lets the datapath reclaim expired flows, and frees the servers that no flow refers to.
+    /// Lets the datapath reclaim expired flows, and frees the servers that no flow refers to. Ways
+    /// that were shorter for a while are what they were before.
     pub(crate) fn sweep(&mut self) {
+        for (address, mtu) in self.narrow.forget(Instant::now()) {
+            self.set_mtu(address, mtu);
+        }
         for id in self.datapath.sweep() {
             match self.model.server(id).map(|server| server.standing) {
                 Some(Standing::Live { .. }) => {}
@@ -186,8 +203,12 @@ impl Director {
     /// Brings the datapath in line; on an error model and datapath are as before the batch.
     fn write(&mut self, changes: &[Change]) -> anyhow::Result<()> {
         let timeouts = changes.contains(&Change::TimeoutsChanged);
+        let settings = changes.contains(&Change::SettingsChanged);
         if timeouts {
             self.set_timeouts()?;
+        }
+        if settings {
+            self.set_settings()?;
         }
         let written = self.datapath.write(&self.model, changes);
         if written.is_err() {
@@ -195,8 +216,19 @@ impl Director {
             if timeouts {
                 self.set_timeouts()?;
             }
+            if settings {
+                self.set_settings()?;
+            }
         }
         written.context("cannot write the datapath's maps")
+    }
+
+    fn set_settings(&mut self) -> anyhow::Result<()> {
+        let bits = |bits, setting: &Setting| bits | setting.bits(self.setting(*setting).0);
+        let bits = Setting::ALL.iter().fold(0, bits);
+        self.datapath
+            .set_settings(bits)
+            .context("cannot set the settings")
     }
 
     fn set_timeouts(&mut self) -> anyhow::Result<()> {
@@ -219,13 +251,16 @@ impl Director {
                 Change::ServerAdded(id) => self.enter(id),
                 Change::ServerAdopted(id) => self.adopt(id),
                 Change::ServiceZeroed(id) => self.zero(id),
+                // It may be forwarded to otherwise.
+                Change::ServerChanged(id) => self.write_outlet(id),
                 Change::Everything
                 | Change::ServerRetired(_)
                 | Change::ServiceChanged(_)
-                | Change::ServerChanged(_)
                 | Change::ServersChanged(_)
                 | Change::TimeoutsChanged
-                | Change::DaemonsChanged => {}
+                | Change::DaemonsChanged
+                | Change::MarksChanged
+                | Change::SettingsChanged => {}
             }
         }
     }
@@ -236,8 +271,21 @@ impl Director {
             return;
         };
         self.server_rates.entry(id).or_default();
-        if self.ways.want(address, id).is_some() {
-            write_hop(self.datapath.as_mut(), &self.ways, address, id);
+        if self.ways.want(address, id) {
+            self.write_outlet(id);
+        }
+    }
+
+    /// Writes where packets for a server go. An outlet that cannot be written leaves the server
+    /// with none: packets are held back, not sent to a wrong place.
+    fn write_outlet(&mut self, id: ServerId) {
+        let Some(server) = self.model.server(id) else {
+            return;
+        };
+        let outlet = self.ways.outlet(server).unwrap_or(Outlet::Nowhere);
+        if let Err(error) = self.datapath.set_outlet(id, outlet) {
+            let address = server.address;
+            tracing::error!("cannot write the way to server {address}: {error:#}");
         }
     }
 
@@ -343,19 +391,76 @@ impl Director {
     pub(crate) fn take_ways(&mut self, changes: &Changes) {
         for (address, way) in changes.take() {
             match way {
-                Way::Resolved(hop) => self.set_next_hop(address, Ok(hop)),
+                Way::Resolved(hop) => {
+                    self.set_reach(address, Reach::Hop(with_source(address, hop)))
+                }
+                Way::Unresolved(Unresolved::Local) => self.set_reach(address, Reach::Here),
                 // Not asked yet: until then an older way, known from before a restart, holds.
                 Way::Unresolved(Unresolved::Pending) => {}
-                Way::Unresolved(why) => self.set_next_hop(address, Err(why.to_string())),
+                Way::Unresolved(why) => self.set_reach(address, Reach::Nowhere(why.to_string())),
             }
         }
     }
 
     /// The way to an address became known or changed, or there is none, and why.
-    pub(crate) fn set_next_hop(&mut self, address: IpAddr, hop: Result<NextHop, String>) {
-        for server in self.ways.set(address, hop) {
-            write_hop(self.datapath.as_mut(), &self.ways, address, server);
+    pub(crate) fn set_reach(&mut self, address: IpAddr, reach: Reach) {
+        let reach = match reach {
+            Reach::Hop(hop) => Reach::Hop(NextHop {
+                mtu: self.narrow.mtu(address, hop.mtu),
+                ..hop
+            }),
+            Reach::Here | Reach::Nowhere(_) => reach,
+        };
+        self.set_way(address, reach);
+    }
+
+    fn set_way(&mut self, address: IpAddr, reach: Reach) {
+        for server in self.ways.set(address, reach) {
+            self.write_outlet(server);
         }
+    }
+
+    /// A router says that a packet to a tunnelled server was too big: if it can be true, the way
+    /// there is that short for a while.
+    pub(crate) fn shorten_way(&mut self, error: &TooBig, now: Instant) {
+        let (address, mtu) = (error.server, error.mtu);
+        let Some(hop) = self.ways.hop(address) else {
+            return;
+        };
+        let is_ours = hop.preferred_source == Some(error.source)
+            && self.model.servers().any(|server| {
+                server.address.address == address && is_of_tunnel(error, server.options.forwarding)
+            });
+        if is_ours && self.narrow.note(address, mtu, hop.mtu, now) {
+            tracing::info!("the way to server {address} takes no packet longer than {mtu} bytes");
+            self.set_mtu(address, mtu);
+        }
+    }
+
+    /// Gives the way to an address, if there is one, another MTU.
+    fn set_mtu(&mut self, address: IpAddr, mtu: u32) {
+        if let Some(hop) = self.ways.hop(address).cloned() {
+            self.set_way(address, Reach::Hop(NextHop { mtu, ..hop }));
+        }
+    }
+
+    /// The packets that the program hands over; none when they were taken before.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) fn take_punts(&mut self) -> anyhow::Result<Option<Punts>> {
+        self.datapath.punts()
+    }
+}
+
+/// The next hop with a source address even where the route has none: that of an interface with
+/// only the other family's addresses.
+fn with_source(address: IpAddr, hop: NextHop) -> NextHop {
+    let family = Family::of(address);
+    let source = |hop: &NextHop| hop.preferred_source.filter(|s| Family::of(*s) == family);
+    NextHop {
+        preferred_source: source(&hop).or_else(|| own_address(&hop.interface, family)),
+        ..hop
     }
 }
 
@@ -392,11 +497,17 @@ impl Shared {
     }
 }
 
-/// A next hop that cannot be written leaves the server without one: packets are held back, not
-/// sent to a wrong place.
-fn write_hop(datapath: &mut dyn Datapath, ways: &Ways, address: IpAddr, server: ServerId) {
-    if let Err(error) = datapath.set_next_hop(server, ways.hop(address)) {
-        tracing::error!("cannot write the next hop of server {address}: {error:#}");
+/// Whether a packet that was too big can have been of a server's tunnel.
+fn is_of_tunnel(error: &TooBig, forwarding: Forwarding) -> bool {
+    match forwarding {
+        Forwarding::Tunnel(Tunnel::Ipip) => {
+            matches!(error.protocol, protocol::IPIP | protocol::IPV6)
+        }
+        Forwarding::Tunnel(Tunnel::Gre { .. }) => error.protocol == protocol::GRE,
+        Forwarding::Tunnel(Tunnel::Gue { port, .. }) => {
+            error.protocol == protocol::UDP && error.port == Some(Port::new(port))
+        }
+        Forwarding::Route | Forwarding::Masquerade | Forwarding::Local => false,
     }
 }
 
@@ -409,11 +520,6 @@ pub(crate) fn check_supported(model: &Model) -> anyhow::Result<()> {
     let refused = model
         .services()
         .map(|service| service_supported(&service.address, &service.options))
-        .chain(
-            model
-                .servers()
-                .map(|server| server_supported(&server.service, &server.address, &server.options)),
-        )
         .find_map(Result::err);
     match refused {
         None => Ok(()),

@@ -1,7 +1,9 @@
 //! The director's daemon: keeps the desired state, writes it to the datapath, serves `lb-ctl`.
 //!
 //! Reading order: [`model`] is what is wanted, [`director`] owns it and the datapath, [`state`]
-//! keeps it on disk, [`control`] lets clients in, [`supervise`] runs it all.
+//! keeps it on disk, [`control`] lets clients in, [`punt`] takes the packets that the program
+//! cannot decide on, [`supervise`] runs it all. [`real_server`] is apart: it prepares other
+//! machines for the director's packets, and ends.
 
 mod cli;
 mod config;
@@ -14,9 +16,12 @@ mod director;
 )]
 mod helper;
 mod log;
+mod man;
 mod model;
 mod net;
+mod punt;
 mod rates;
+mod real_server;
 mod state;
 mod supervise;
 
@@ -30,7 +35,7 @@ fn main() -> ExitCode {
     log::start();
     abort_on_panic();
     match run(&cli.command) {
-        Ok(()) => Exit::Ok.into(),
+        Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("error: {error:#}");
             Exit::of(&error).into()
@@ -38,16 +43,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> anyhow::Result<()> {
+fn run(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Run(options) => {
             let config = Config::new(options)?;
             config.check_interfaces()?;
-            supervise::run(&config, datapath::open)
+            supervise::run(&config, datapath::open)?;
         }
-        Command::Detach(options) => datapath::detach(&Config::new(options)?),
-        Command::Verify(options) => datapath::verify(&Config::new(options)?),
+        Command::Detach(options) => datapath::detach(&Config::new(options)?)?,
+        Command::Verify(options) => datapath::verify(&Config::new(options)?)?,
+        Command::RealServer(options) => return real_server::run(options),
+        Command::Man => match man::print(&mut std::io::stdout().lock()) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            printed => printed?,
+        },
     }
+    Ok(Exit::Ok)
 }
 
 /// Ends the process on any thread's panic: what it left half-done is then repaired by the next

@@ -5,6 +5,7 @@ use crate::control::{self, Ways};
 use crate::director::{Director, Shared, check_supported};
 use crate::model::Datapath;
 use crate::net::NextHops;
+use crate::punt::Reader;
 use crate::rates;
 use crate::state::{Lock, Store};
 use anyhow::Context;
@@ -45,7 +46,12 @@ pub(crate) fn run(
         // What can fail comes before the datapath is touched.
         check_supported(&state.model)?;
         let (hops, changes) = NextHops::spawn().context("cannot listen to the kernel's routes")?;
-        let director = Shared::new(Director::start(store, state, open(config)?)?);
+        let director = Shared::new(Director::start(
+            store,
+            state,
+            open(config)?,
+            config.settings.clone(),
+        )?);
         director
             .with({
                 let hops = hops.clone();
@@ -60,7 +66,18 @@ pub(crate) fn run(
             ways.clone(),
             stopped,
         ));
+        let punts = director.with(Director::take_punts).await;
+        let punts = punts.context("cannot read the program's packets")?;
+        let reader = match punts {
+            Some(punts) => Some(Reader::new(punts, director.clone())?),
+            None => None,
+        };
         let tasks = [
+            tokio::spawn(async move {
+                if let Some(reader) = reader {
+                    reader.run().await;
+                }
+            }),
             tokio::spawn(follow_ways(director.clone(), ways)),
             every(SWEEP, &director, Director::sweep),
             every(rates::PERIOD, &director, Director::tick_rates),
@@ -180,6 +197,7 @@ mod tests {
             state_dir: directory.join("state"),
             xdp_mode: XdpMode::Auto,
             flows: 1024,
+            settings: std::collections::BTreeMap::new(),
         };
         let (opened, listens) = mpsc::channel();
         let agent = std::thread::spawn({
@@ -219,6 +237,7 @@ mod tests {
             state_dir: directory.join("state"),
             xdp_mode: XdpMode::Auto,
             flows: 1024,
+            settings: std::collections::BTreeMap::new(),
         };
         let error = run(&config, |_| anyhow::bail!("no such interface")).expect_err("none");
         assert_eq!(error.to_string(), "no such interface");

@@ -245,7 +245,8 @@ pub struct Service {
     pub generation: u32,
     /// [`service_flags`].
     pub flags: u32,
-    /// For sh, dh and mh, where its lookup table begins, counted in slots.
+    /// For sh, dh and mh, where its lookup table begins, counted in slots; for lblc and lblcr a
+    /// random number, another one each time the service gets its scheduler.
     pub table: u32,
     /// For sh, dh and mh, how many slots its lookup table has.
     pub table_len: u32,
@@ -342,8 +343,10 @@ pub struct Server {
     /// For tunnels, the outer source address, of the family of [`Server::addr`]. *agent*, only
     /// while there is no way.
     pub source: Addr,
+    /// Its weight, as in its service's list. *agent*.
+    pub weight: u32,
     /// Zero.
-    pub zero: [u32; 12],
+    pub zero: [u32; 11],
 }
 
 /// Bits of [`Server::flags`].
@@ -385,7 +388,7 @@ pub struct ServerState {
     /// Persistence templates. *both*.
     pub persistent: u32,
     /// 1 while it has more connections than its thresholds allow, see
-    /// [`crate::sched::threshold`]. *program*.
+    /// [`crate::sched::threshold`]. *both*, a plain store: whoever is last is right.
     pub overloaded: u32,
 }
 
@@ -631,8 +634,8 @@ pub struct Sizes {
 impl Sizes {
     /// What an agent uses that is told nothing else.
     pub const DEFAULT: Self = Self {
-        services: 16_000,
-        servers: 100_352,
+        services: 14_000,
+        servers: 100_000,
         flows: 1_000_000,
     };
 
@@ -654,10 +657,12 @@ impl Sizes {
         self.services + self.services / 4 + 64
     }
 
-    /// Words of lookup tables: 32 tables of mh, or 500 of sh.
+    /// Words of lookup tables: eight for each service, since few services have one; one of sh or dh
+    /// takes 64, one of mh 1,024.
     #[must_use]
     pub const fn table_words(self) -> u32 {
-        1 << 15
+        let words = (self.services * 8).next_power_of_two();
+        if words < 1 << 12 { 1 << 12 } else { words }
     }
 
     /// Members: each list is rounded up to a power of two and may exist twice for a moment.

@@ -16,7 +16,7 @@ use crate::layout::{
 };
 use crate::reason::Reason;
 use crate::repeat::{Body, Repeat};
-use crate::sched::{Kind, Turn, Weights};
+use crate::sched::{Kind, Turn, Weights, build};
 use crate::service::{Key, directory};
 use crate::state::Class;
 use crate::time::{Clock, Tick};
@@ -53,6 +53,8 @@ pub struct Memory {
     pub resent: bool,
     /// The state of the random numbers.
     pub random: Cell<u32>,
+    /// What a sender is to be told of the way's MTU.
+    pub mtu: Cell<u16>,
     /// The time.
     pub now: Tick,
     /// The interface that packets come in by.
@@ -125,6 +127,7 @@ impl Memory {
             route: None,
             resent: false,
             random: Cell::new(1),
+            mtu: Cell::default(),
             now: Tick::new(1000),
             ingress: 1,
             sizes,
@@ -134,7 +137,7 @@ impl Memory {
     /// The same with these services; server ids count up over all of them in order.
     #[must_use]
     pub fn with_services(mut self, services: &[NewService]) -> Self {
-        let (mut first, mut server) = (0, 0);
+        let (mut first, mut server, mut table) = (0, 0, 0);
         for (id, new) in services.iter().enumerate() {
             let weights = Weights::of(new.servers.iter().map(|s| s.weight));
             let len = new.servers.len() as u32;
@@ -160,6 +163,7 @@ impl Memory {
             update(&self.service_states[id], |state| {
                 state.record = id as u32 + 1;
             });
+            table = self.put_table(id, table, new);
             for new in &new.servers {
                 self.members[first as usize] = Member {
                     server,
@@ -170,6 +174,7 @@ impl Memory {
                     flags: server_flags::AVAILABLE,
                     service: id as u32,
                     addr: new.addr,
+                    weight: new.weight,
                     ..Server::default()
                 };
                 first += 1;
@@ -191,6 +196,34 @@ impl Memory {
             }
         }
         self
+    }
+
+    /// Puts a service's lookup table, if it has one, behind the first `words` words; returns
+    /// where the next one may begin.
+    fn put_table(&mut self, id: usize, words: u32, new: &NewService) -> u32 {
+        let servers: Vec<build::Server> = new
+            .servers
+            .iter()
+            .map(|server| build::Server {
+                weight: server.weight,
+                last_weight: server.weight,
+                address: server.addr,
+                port: new.key.port().number(),
+            })
+            .collect();
+        let Some(table) = build::table(new.scheduler, &servers) else {
+            return words;
+        };
+        let service = &mut self.services[id];
+        (service.table, service.table_len) = (words * 4, table.len() as u32);
+        let mut next = words;
+        for slots in table.chunks(4) {
+            let word = &mut self.tables[next as usize];
+            *word = TableWord::default();
+            word[..slots.len()].copy_from_slice(slots);
+            next += 1;
+        }
+        next
     }
 
     /// The same with an Ethernet address on the interface that packets come in by.
@@ -290,7 +323,7 @@ impl Buckets for Memory {
                 address: tuple.address,
                 ports: tuple.ports,
                 service: about.service,
-                protocol: tuple.protocol_and_role(),
+                protocol: tuple.protocol_and(about.role),
                 back: about.back,
             };
         });
@@ -485,6 +518,10 @@ impl Tables for Memory {
         })
     }
 
+    fn server_weight(&self, server: u32) -> Option<u32> {
+        Some(self.servers.get(server as usize)?.weight)
+    }
+
     fn thresholds(&self, server: u32) -> Option<(u32, u32)> {
         let server = self.servers.get(server as usize)?;
         Some((server.upper, server.lower))
@@ -512,6 +549,14 @@ impl Tables for Memory {
         let place = self.back_ways.get(index as usize);
         let place = place.filter(|place| place.get() == 0);
         place.inspect(|place| place.set(way)).is_some()
+    }
+
+    fn set_mtu(&self, bytes: u16) {
+        self.mtu.set(bytes);
+    }
+
+    fn mtu(&self) -> u16 {
+        self.mtu.get()
     }
 
     fn may_answer(&self, now: Tick) -> bool {

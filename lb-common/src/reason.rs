@@ -99,6 +99,8 @@ reasons! {
     NoServerReset = 24, Drop, "no_server_reset", "no server of the service may take a new connection; it resets";
     /// The service has no server, and does not answer.
     NoServerSilent = 25, Drop, "no_server_silent", "no server of the service may take a new connection; it is silent";
+    /// A later fragment would overwrite its packet's transport header (RFC 1858).
+    Overlap = 26, Drop, "overlap", "a fragment overlaps its packet's transport header";
 }
 
 impl Reason {
@@ -106,17 +108,32 @@ impl Reason {
     #[inline(always)]
     #[must_use]
     pub const fn from_number(number: u32) -> Self {
-        // As long as a power of two, so that a mask is all the check that an index needs.
-        const TABLE: [Reason; 64] = {
-            let mut table = [Reason::Inconsistent; 64];
-            let mut i = 0;
-            while i < Reason::ALL.len() {
-                table[i] = Reason::ALL[i];
-                i += 1;
-            }
-            table
-        };
+        const TABLE: [Reason; 64] = Reason::table(0);
         TABLE[number as usize & 63]
+    }
+
+    /// The reason whose number is one less; [`Reason::Inconsistent`] for a number that no reason
+    /// has.
+    ///
+    /// It has a table of its own: Linux 6.1's verifier, told that a number is not 0, does not know
+    /// that one less is not negative.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_one_more(number: u64) -> Self {
+        const TABLE: [Reason; 64] = Reason::table(1);
+        TABLE[number as usize & 63]
+    }
+
+    /// Every reason, at its number and `shift`. As long as a power of two, so that a mask is all the
+    /// check that an index needs.
+    const fn table(shift: usize) -> [Self; 64] {
+        let mut table = [Self::Inconsistent; 64];
+        let mut i = 0;
+        while i < Self::ALL.len() {
+            table[i + shift] = Self::ALL[i];
+            i += 1;
+        }
+        table
     }
 
     /// How many reasons there are.

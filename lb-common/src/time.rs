@@ -34,11 +34,18 @@ impl Tick {
         Self(self.0.wrapping_add(ticks) & Self::MASK)
     }
 
+    /// How many ticks from `now` until this moment, which is not past.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ahead(self, now: Self) -> u32 {
+        self.0.wrapping_sub(now.0) & Self::MASK
+    }
+
     /// How many ticks from `now` until this moment; 0 when it is past.
     #[inline(always)]
     #[must_use]
     pub const fn remaining(self, now: Self) -> u32 {
-        let distance = self.0.wrapping_sub(now.0) & Self::MASK;
+        let distance = self.ahead(now);
         if distance > Self::MASK / 2 {
             0
         } else {

@@ -1,6 +1,6 @@
 //! What the program needs of the agent; [`crate::client`] fulfils it over the socket.
 
-use lb_common::api::{Agent, Daemons, Edit, Refusal, Services, Timeouts};
+use lb_common::api::{Agent, Daemons, Edit, Marks, Refusal, Services, Settings, Timeouts};
 use std::io;
 
 /// The control API, as `lb_common::api` describes it.
@@ -37,6 +37,18 @@ pub trait Control {
     /// # Errors
     /// As [`Control::edit`].
     fn daemons(&mut self) -> Result<Daemons, ControlError>;
+
+    /// Reads the mark rules.
+    ///
+    /// # Errors
+    /// As [`Control::edit`].
+    fn marks(&mut self) -> Result<Marks, ControlError>;
+
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// As [`Control::edit`].
+    fn settings(&mut self) -> Result<Settings, ControlError>;
 
     /// Reads what the agent tells about itself.
     ///

@@ -70,7 +70,7 @@ impl Buckets for Maps<'_> {
         field!(bucket, entries[way].address).set(tuple.address);
         field!(bucket, entries[way].ports).set(tuple.ports);
         field!(bucket, entries[way].service).set(about.service);
-        field!(bucket, entries[way].protocol).set(tuple.protocol_and_role());
+        field!(bucket, entries[way].protocol).set(tuple.protocol_and(about.role));
         field!(bucket, entries[way].back).set(about.back);
     }
 

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "packet bytes are raw pointers")]
 
 use aya_ebpf::{
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::XdpContext,
 };
 use core::arch::asm;
@@ -37,6 +37,19 @@ impl Frame for Xdp<'_> {
     }
 
     #[inline(always)]
+    fn load<const N: usize>(&mut self, offset: u32, len: u32, words: &mut [u64; N]) -> Option<()> {
+        if len == 0 || len > 8 * N as u32 {
+            return None;
+        }
+        let len = within(len, const { 8 * N as u32 });
+        // SAFETY: the helper reads the packet, if it has as many bytes, and writes `len` bytes, which
+        // `words` have.
+        let refused =
+            unsafe { bpf_xdp_load_bytes(self.0.ctx, offset, words.as_mut_ptr().cast(), len) };
+        (refused == 0).then_some(())
+    }
+
+    #[inline(always)]
     fn grow(&mut self, bytes: usize) -> Option<()> {
         self.move_head(-i32::try_from(bytes).ok()?)
     }
@@ -56,6 +69,18 @@ impl Frame for Xdp<'_> {
         let refused = unsafe { bpf_xdp_adjust_tail(self.0.ctx, -delta) };
         (refused == 0).then_some(())
     }
+}
+
+/// `len`, which is 1 to `most`, a constant and a power of two, so that every verifier sees it is.
+/// Older ones do not carry what a comparison says over to a copy, nor that what is not 0 is 1 at
+/// least.
+#[inline(always)]
+pub(crate) fn within(len: u32, most: u32) -> u32 {
+    let mut last = u64::from(len.wrapping_sub(1));
+    // SAFETY: it moves a register to itself. The compiler does not know what comes out of it, so the
+    // mask stays, and the verifier finds the bounds in the very register that is passed.
+    unsafe { asm!("{0} = {0}", inout(reg) last, options(pure, nomem, nostack)) };
+    (last as u32 & (most - 1)) + 1
 }
 
 impl Xdp<'_> {

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "map memory is raw pointers")]
 
 use crate::atomic::Shared;
+use crate::frame::within;
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     btf_maps::{Array, ProgramArray, RingBuf},
@@ -172,6 +173,8 @@ pub(crate) struct Scratch {
     pub(crate) packet: Packet,
     /// A tuple besides the packet's.
     pub(crate) tuple: Tuple,
+    /// How long the packet may be, if it is too long.
+    pub(crate) mtu: u32,
 }
 
 /// This CPU's scratch place.
@@ -196,11 +199,12 @@ pub(crate) fn punt(context: &XdpContext, header: &punt::Header) -> bool {
     let entry_bytes = entry.as_mut_ptr();
     let len = header.len.min(punt::BYTES as u32);
     // SAFETY: the entry is this program's until it is submitted; the helper writes `len` bytes,
-    // which the entry has room for and the packet has, or none.
+    // which the entry has room for, or none when the packet has not as many.
     let copied = unsafe {
         (&raw mut (*entry_bytes).header).write(*header);
         let bytes = (&raw mut (*entry_bytes).bytes).cast();
-        len != 0 && bpf_xdp_load_bytes(context.ctx, 0, bytes, len) == 0
+        let len = within(len, punt::BYTES as u32);
+        bpf_xdp_load_bytes(context.ctx, 0, bytes, len) == 0
     };
     if copied {
         entry.submit(0);

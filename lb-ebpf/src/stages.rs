@@ -16,9 +16,11 @@ use crate::maps;
 use crate::tables::Maps;
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use lb_common::datapath::{Ending, Packet, Stages, Tables as _, stages};
-use lb_common::flow::{About, Key, Tuple, Word};
+use lb_common::flow::{Key, Tuple, Word};
 use lb_common::reason::Reason;
+use lb_common::sched::{Choice, Part};
 use lb_common::wire::Frame;
+use lb_common::wire::checksum::Span;
 
 /// A number that may be none, as one more; 0 for none.
 #[inline(always)]
@@ -58,6 +60,7 @@ macro_rules! global {
             let Some($tables) = Maps::open(&context) else {
                 return $missing;
             };
+            #[allow(unused, reason = "not every stage looks at the packet in hand")]
             let $packet = $tables.packet();
             #[allow(unused, reason = "not every stage changes the frame")]
             let mut $frame = Xdp(&context);
@@ -80,18 +83,16 @@ global! {
         }
     };
     stage_choose(record: u32), INCONSISTENT => |tables, frame, packet| {
-        word_or_reason(stages::choose(&tables, packet, record))
+        match stages::choose(&tables, packet, record) {
+            Ok(choice) => choice.bits().into(),
+            Err(reason) => reason as u64,
+        }
     };
-    stage_enter_connection(word: u64), 0 => |tables, frame, packet| {
-        u64::from(stages::enter_connection(&tables, packet, Word::from_bits(word)))
+    stage_settle(record: u32, choice: u32), INCONSISTENT => |tables, frame, packet| {
+        word_or_reason(stages::settle(&tables, packet, record, Choice::from_bits(choice)))
     };
-    stage_enter(word: u64, service: u32, back: u32), 0 => |tables, frame, packet| {
-        let (word, about) = (Word::from_bits(word), About { service, back });
-        u64::from(stages::enter(&tables, packet, tables.lent(), word, about, false))
-    };
-    stage_hold_template_of(service: u32, word: u64), 0 => |tables, frame, packet| {
-        stages::hold_template(&tables, &packet.tuple, service, Word::from_bits(word));
-        0
+    stage_enter(word: u64, back: u32), 0 => |tables, frame, packet| {
+        u64::from(stages::enter(&tables, packet, tables.lent(), Word::from_bits(word), back))
     };
     stage_without_entry(record: u32, chosen: u64), INCONSISTENT => |tables, frame, packet| {
         word_or_reason(stages::without_entry(&tables, packet, record, Word::from_bits(chosen)))
@@ -106,15 +107,43 @@ global! {
         }
     };
     stage_remember_fragment(word: u64), 0 => |tables, frame, packet| {
-        stages::remember_fragment(&tables, packet, Word::from_bits(word));
-        0
+        let (tuple, word) = stages::remember_fragment(&tables, packet, Word::from_bits(word));
+        tables.lend_tuple(&tuple);
+        word.bits()
     };
     stage_remember_reply_fragment(), 0 => |tables, frame, packet| {
-        stages::remember_reply_fragment(&tables, packet);
-        0
+        match stages::remember_reply_fragment(&tables, packet) {
+            Some((tuple, word)) => {
+                tables.lend_tuple(&tuple);
+                word.bits()
+            }
+            None => 0,
+        }
     };
     stage_schedule(record: u32), 0 => |tables, frame, packet| {
-        some(stages::schedule(&tables, packet, record))
+        stages::schedule(&tables, packet, record).bits().into()
+    };
+    stage_take_turn(record: u32), 0 => |tables, frame, packet| {
+        stages::take_turn(&tables, record).bits().into()
+    };
+    stage_is_overloaded(server: u32), 0 => |tables, frame, packet| {
+        u64::from(stages::is_overloaded(&tables, server))
+    };
+    stage_recall(record: u32, fresh: u32), 0 => |tables, frame, packet| {
+        stages::recall(&tables, packet, record, Choice::from_bits(fresh)).bits().into()
+    };
+    stage_prune(record: u32, choice: u32), 0 => |tables, frame, packet| {
+        stages::prune(&tables, packet, record, Choice::from_bits(choice)).bits().into()
+    };
+    stage_remembered(record: u32, chosen: u64, destination: u32), 0 => |tables, frame, packet| {
+        let part = if destination == 0 { Part::Member } else { Part::Destination };
+        match stages::remembered(&tables, packet, record, Word::from_bits(chosen), part) {
+            Some((tuple, word)) => {
+                tables.lend_tuple(&tuple);
+                word.bits()
+            }
+            None => 0,
+        }
     };
     stage_stateless(record: u32, digest: u64, place: u64), 0 => |tables, frame, packet| {
         some(stages::schedule_stateless(&tables, record, &Key::from_bits([digest, place])))
@@ -133,17 +162,72 @@ global! {
         0
     };
     stage_reply(), GONE => |tables, frame, packet| {
-        Ending::of(stages::reply(&mut frame, &tables, packet)).bits()
+        let found = |connection: &Tuple| tables.lend_tuple(connection);
+        Ending::of(stages::reply(&mut frame, &tables, packet, found)).bits()
     };
-    stage_fragment(), GONE => |tables, frame, packet| {
-        Ending::of(stages::fragment(&mut frame, &tables, packet)).bits()
+    stage_hold_lent(), 0 => |tables, frame, packet| {
+        stages::hold_known(&tables, tables.lent());
+        0
     };
-    stage_error(), GONE => |tables, frame, packet| {
-        Ending::of(stages::error(&mut frame, &tables, packet)).bits()
+    stage_find_fragment(), INCONSISTENT => |tables, frame, packet| {
+        match stages::find_fragment(&mut frame, &tables, packet) {
+            Ok((flow, word)) => {
+                tables.lend_tuple(&flow);
+                word.bits()
+            }
+            Err(reason) => reason as u64,
+        }
+    };
+    stage_quote(), 0 => |tables, frame, packet| {
+        match stages::quote(&mut frame, packet) {
+            Some((quoted, _)) => {
+                tables.lend_tuple(&quoted);
+                1
+            }
+            None => 0,
+        }
+    };
+    stage_find_quoted(), INCONSISTENT => |tables, frame, packet| {
+        word_or_reason(stages::find_quoted(&mut frame, &tables, packet, tables.lent()))
+    };
+    stage_related_to_server(word: u64), GONE => |tables, frame, packet| {
+        let word = Word::from_bits(word);
+        stages::related_to_server(&mut frame, &tables, packet, word).bits()
+    };
+    stage_related_to_client(word: u64), GONE => |tables, frame, packet| {
+        let (flow, word) = (tables.lent(), Word::from_bits(word));
+        Ending::of(stages::related_to_client(&mut frame, &tables, packet, flow, word)).bits()
+    };
+    stage_translate_quote(word: u64), 1 + INCONSISTENT => |tables, frame, packet| {
+        match stages::translate_quote(&mut frame, &tables, packet, Word::from_bits(word)) {
+            Ok(()) => 0,
+            Err(reason) => 1 + reason as u64,
+        }
+    };
+    stage_encapsulate(inner: u64, server: u32, flags: u32, mtu: u32), 1 + INCONSISTENT => |tables, frame, packet| {
+        let inner = stages::Inner::from_bits(inner);
+        match stages::encapsulate(&mut frame, &tables, inner, server, flags, mtu as u16) {
+            Ok(None) => 0,
+            Ok(Some(span)) => span.bits(),
+            Err(reason) => 1 + reason as u64,
+        }
+    };
+    stage_fill_checksum(span: u64), 0 => |tables, frame, packet| {
+        let span = Span::from_bits(span);
+        u64::from(stages::fill_checksum(&mut frame, &tables, span).is_some())
     };
     stage_answer(reason: u32), GONE => |tables, frame, packet| {
         Ending::of(stages::answer(&mut frame, &tables, packet, Reason::from_number(reason))).bits()
     };
+}
+
+/// Walks the extension headers of an IPv6 packet.
+#[unsafe(no_mangle)]
+#[linkage = "weak"]
+extern "C" fn stage_walk(ctx: *mut xdp_md, network: u64, first: u32) -> u64 {
+    let context = XdpContext::new(ctx);
+    // No header before it is as long, which the verifier cannot know.
+    stages::walk(&mut Xdp(&context), network as usize & 0xff, first as u8)
 }
 
 /// Parses the packet into the scratch place: 0, or why it is none of lb's, plus 1.
@@ -154,13 +238,23 @@ extern "C" fn stage_parse(ctx: *mut xdp_md) -> u64 {
     let Some(scratch) = maps::scratch() else {
         return 1 + Reason::Inconsistent as u64;
     };
-    match stages::parse(&mut Xdp(&context)) {
+    let walk =
+        |_: &mut Xdp<'_>, network: usize, first: u8| stage_walk(ctx, network as u64, first.into());
+    match stages::parse_with(&mut Xdp(&context), walk) {
         Ok(packet) => {
             // SAFETY: this CPU's own place, of which nobody holds a reference yet.
             unsafe { (&raw mut (*scratch).packet).write(packet) };
             0
         }
         Err(reason) => 1 + reason as u64,
+    }
+}
+
+/// Makes an entry, of no connection, of this word for the tuple that was handed over; none for 0.
+#[inline(always)]
+fn enter_lent(tables: &Maps<'_>, word: u64) {
+    if word != 0 {
+        stage_enter(tables.context(), word, 0);
     }
 }
 
@@ -189,24 +283,23 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
-    fn choose(&self, _: &Packet, record: u32) -> Result<Word, Reason> {
-        as_word(stage_choose(self.context(), record))
+    fn choose(&self, _: &Packet, record: u32) -> Result<Choice, Reason> {
+        let choice = stage_choose(self.context(), record) as u32;
+        if choice & Choice::VALID == 0 {
+            return Err(Reason::from_number(choice));
+        }
+        Ok(Choice::from_bits(choice))
     }
 
     #[inline(always)]
-    fn enter(&self, _: &Packet, tuple: &Tuple, word: Word, about: About) -> bool {
+    fn settle(&self, _: &Packet, record: u32, choice: Choice) -> Result<Word, Reason> {
+        as_word(stage_settle(self.context(), record, choice.bits()))
+    }
+
+    #[inline(always)]
+    fn enter(&self, _: &Packet, tuple: &Tuple, word: Word, back: u32) -> bool {
         self.lend_tuple(tuple);
-        stage_enter(self.context(), word.bits(), about.service, about.back) != 0
-    }
-
-    #[inline(always)]
-    fn enter_connection(&self, _: &Packet, word: Word) -> bool {
-        stage_enter_connection(self.context(), word.bits()) != 0
-    }
-
-    #[inline(always)]
-    fn hold_template_of(&self, _: &Packet, service: u32, word: Word) {
-        stage_hold_template_of(self.context(), service, word.bits());
+        stage_enter(self.context(), word.bits(), back) != 0
     }
 
     #[inline(always)]
@@ -217,25 +310,56 @@ impl<'a> Stages for Maps<'a> {
     #[inline(always)]
     fn begin_template(&self, _: &Packet, record: u32, chosen: Word) {
         let word = stage_new_template(self.context(), record, chosen.bits());
-        if word != 0 {
-            let service = self.server_service(chosen.server()).unwrap_or(u32::MAX);
-            stage_enter(self.context(), word, service, 0);
-        }
+        enter_lent(self, word);
     }
 
     #[inline(always)]
     fn remember_fragment(&self, _: &Packet, word: Word) {
-        stage_remember_fragment(self.context(), word.bits());
+        let word = stage_remember_fragment(self.context(), word.bits());
+        enter_lent(self, word);
     }
 
     #[inline(always)]
     fn remember_reply_fragment(&self, _: &Packet) {
-        stage_remember_reply_fragment(self.context());
+        enter_lent(self, stage_remember_reply_fragment(self.context()));
     }
 
     #[inline(always)]
-    fn schedule(&self, _: &Packet, record: u32) -> Option<u32> {
-        number(stage_schedule(self.context(), record))
+    fn schedule(&self, _: &Packet, record: u32) -> Choice {
+        Choice::from_bits(stage_schedule(self.context(), record) as u32)
+    }
+
+    #[inline(always)]
+    fn take_turn(&self, record: u32) -> Choice {
+        Choice::from_bits(stage_take_turn(self.context(), record) as u32)
+    }
+
+    #[inline(always)]
+    fn is_overloaded(&self, server: u32) -> bool {
+        stage_is_overloaded(self.context(), server) != 0
+    }
+
+    #[inline(always)]
+    fn recall(&self, _: &Packet, record: u32, fresh: Choice) -> Choice {
+        Choice::from_bits(stage_recall(self.context(), record, fresh.bits()) as u32)
+    }
+
+    #[inline(always)]
+    fn prune(&self, _: &Packet, record: u32, choice: Choice) -> Choice {
+        Choice::from_bits(stage_prune(self.context(), record, choice.bits()) as u32)
+    }
+
+    #[inline(always)]
+    fn remember_choice(&self, _: &Packet, record: u32, chosen: Word) {
+        let word = stage_remembered(self.context(), record, chosen.bits(), 0);
+        if word != 0 && stage_enter(self.context(), word, 0) == 0 {
+            return;
+        }
+        let word = stage_remembered(self.context(), record, chosen.bits(), 1);
+        if word != 0 {
+            let back = self.now().bits();
+            stage_enter(self.context(), word, back);
+        }
     }
 
     #[inline(always)]
@@ -247,9 +371,8 @@ impl<'a> Stages for Maps<'a> {
     #[inline(always)]
     fn keep_reply(&self, _: &Packet, word: Word) {
         if let Some(back) = number(stage_keep_reply(self.context(), word.bits())) {
-            let service = self.server_service(word.server()).unwrap_or(u32::MAX);
             let word = word.with(Word::REPLY);
-            stage_enter(self.context(), word.bits(), service, back);
+            stage_enter(self.context(), word.bits(), back);
         }
     }
 
@@ -260,18 +383,66 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
+    fn encapsulate<F: Frame>(
+        &self,
+        _: &mut F,
+        inner: stages::Inner,
+        server: u32,
+        flags: u32,
+        mtu: u16,
+    ) -> u64 {
+        stage_encapsulate(self.context(), inner.bits(), server, flags, mtu.into())
+    }
+
+    #[inline(always)]
+    fn fill_checksum<F: Frame>(&self, _: &mut F, span: Span) -> bool {
+        stage_fill_checksum(self.context(), span.bits()) != 0
+    }
+
+    #[inline(always)]
     fn reply<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
-        Ending::from_bits(stage_reply(self.context()))
+        let ending = Ending::from_bits(stage_reply(self.context()));
+        if ending.kind() != Ending::REFUSAL {
+            stage_hold_lent(self.context());
+        }
+        ending
     }
 
     #[inline(always)]
-    fn fragment<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
-        Ending::from_bits(stage_fragment(self.context()))
+    fn find_fragment<F: Frame>(&self, _: &mut F, _: &Packet) -> Result<Word, Reason> {
+        as_word(stage_find_fragment(self.context()))
     }
 
     #[inline(always)]
-    fn error<F: Frame>(&self, _: &mut F, _: &Packet) -> Ending {
-        Ending::from_bits(stage_error(self.context()))
+    fn find_quoted<F: Frame>(&self, _: &mut F, _: &Packet) -> Result<Word, Reason> {
+        if stage_quote(self.context()) == 0 {
+            return Err(Reason::NoQuotedFlow);
+        }
+        as_word(stage_find_quoted(self.context()))
+    }
+
+    #[inline(always)]
+    fn related_to_server<F: Frame>(&self, _: &mut F, _: &Packet, word: Word) -> Ending {
+        Ending::from_bits(stage_related_to_server(self.context(), word.bits()))
+    }
+
+    #[inline(always)]
+    fn related_to_client<F: Frame>(&self, _: &mut F, _: &Packet, word: Word) -> Ending {
+        Ending::from_bits(stage_related_to_client(self.context(), word.bits()))
+    }
+
+    #[inline(always)]
+    fn translate_quote<F: Frame>(
+        &self,
+        _: &mut F,
+        _: &Packet,
+        word: Word,
+        ending: Ending,
+    ) -> Ending {
+        match stage_translate_quote(self.context(), word.bits()).checked_sub(1) {
+            None => ending,
+            Some(reason) => Ending::refusal(reason as u32),
+        }
     }
 
     #[inline(always)]

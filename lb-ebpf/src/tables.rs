@@ -295,6 +295,11 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
+    fn server_weight(&self, server: u32) -> Option<u32> {
+        maps::server(server).map(|server| field!(server, weight).get())
+    }
+
+    #[inline(always)]
     fn thresholds(&self, server: u32) -> Option<(u32, u32)> {
         let server = maps::server(server)?;
         Some((field!(server, upper).get(), field!(server, lower).get()))
@@ -332,6 +337,18 @@ impl Tables for Maps<'_> {
     #[inline(always)]
     fn set_back_way(&self, index: u32, way: BackWay) -> bool {
         maps::back_way(index).is_some_and(|place| field!(place).swap_if(0, way))
+    }
+
+    #[inline(always)]
+    fn set_mtu(&self, bytes: u16) {
+        // SAFETY: this CPU's own place.
+        unsafe { (&raw mut (*self.scratch).mtu).write(bytes.into()) }
+    }
+
+    #[inline(always)]
+    fn mtu(&self) -> u16 {
+        // SAFETY: this CPU's own place.
+        unsafe { (&raw const (*self.scratch).mtu).read() as u16 }
     }
 
     #[inline(always)]

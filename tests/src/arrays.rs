@@ -69,6 +69,7 @@ pub fn arrays(memory: &Memory) -> [Array; 18] {
         route: _,
         resent: _,
         random: _,
+        mtu: _,
         now: _,
         ingress: _,
         sizes: _,

@@ -122,7 +122,7 @@ impl Kernel {
             _programs: programs,
             maps: maps?,
             tick_shift,
-            output: vec![0; 4096],
+            output: vec![0; 1 << 16],
         };
         kernel.write(memory);
         Ok(kernel)
@@ -168,7 +168,7 @@ impl Kernel {
     ///
     /// When the kernel refuses to run the program.
     pub fn now(&mut self) -> Result<Tick> {
-        let (_, frame) = self.test_run("clock", &[0; 64])?;
+        let (_, frame) = self.test_run("clock", &[0; 64], None)?;
         let jiffies = frame.first_chunk().context("the clock gave no time")?;
         let jiffies = u64::from_le_bytes(*jiffies);
         Ok(Tick::new((jiffies >> self.tick_shift) as u32))
@@ -182,24 +182,40 @@ impl Kernel {
     /// When the kernel refuses to: a frame has at least [`SHORTEST`] bytes, and fits a page with
     /// room for its head.
     pub fn run(&mut self, frame: &[u8]) -> Result<(u32, &[u8])> {
-        self.test_run("lb", frame)
+        self.test_run("lb", frame, None)
     }
 
-    fn test_run(&mut self, name: &str, frame: &[u8]) -> Result<(u32, &[u8])> {
+    /// The same with these bytes as the frame's metadata, as the agent sends frames again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kernel::run`].
+    pub fn run_again(&mut self, frame: &[u8], token: u64) -> Result<(u32, &[u8])> {
+        self.test_run("lb", frame, Some(token))
+    }
+
+    fn test_run(&mut self, name: &str, frame: &[u8], token: Option<u64>) -> Result<(u32, &[u8])> {
         let program = self
             .object
             .program(name)
             .with_context(|| format!("the object has no program {name}"))?;
+        let meta = token.map_or(Vec::new(), |token| token.to_le_bytes().to_vec());
+        let input = [&meta, frame].concat();
+        // linux/bpf.h, `struct xdp_md`: data, data_end, data_meta, and the interface.
+        let mut context = [0; 24];
+        context[..4].copy_from_slice(&(meta.len() as u32).to_le_bytes());
+        context[4..8].copy_from_slice(&(input.len() as u32).to_le_bytes());
         let result = <&Xdp>::try_from(program)?
             .test_run(TestRunOptions {
-                data_in: Some(frame),
+                data_in: Some(&input),
+                ctx_in: token.is_some().then_some(&context[..]),
                 data_out: Some(&mut self.output),
                 repeat: 1,
                 ..TestRunOptions::new()
             })
             .with_context(|| format!("running {name} over {} bytes", frame.len()))?;
         let len = result.data_size_out as usize;
-        Ok((result.return_value, &self.output[..len]))
+        Ok((result.return_value, &self.output[meta.len()..len]))
     }
 }
 

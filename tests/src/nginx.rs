@@ -2,17 +2,20 @@
 
 use anyhow::{Context, Result};
 use std::fs;
+use std::path::PathBuf;
 use xtask::lab::background::Background;
 use xtask::lab::host::Host;
 
-/// Starts an nginx that answers every request on port 80 with its host's name; all its files are
-/// in the host's directory.
+/// Starts an nginx that answers every request on ports 80 and 443 (IPv4 only, and in the clear) with
+/// its host's name; all its files are in the host's directory. What is below `/files/` can be had
+/// and put there: it is [`files`].
 ///
 /// # Errors
 /// When it cannot be started.
 pub fn start(host: &Host) -> Result<Background> {
     let dir = host.dir().join("nginx");
-    fs::create_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    fs::create_dir_all(files(host))?;
     let path = dir.join("nginx.conf");
     fs::write(&path, config(host.name(), &dir.display().to_string()))?;
     let mut command = host.command("nginx");
@@ -23,6 +26,12 @@ pub fn start(host: &Host) -> Result<Background> {
         .arg(dir)
         .args(["-e", "stderr"]);
     host.spawn("nginx", command)
+}
+
+/// The directory of an nginx's files.
+#[must_use]
+pub fn files(host: &Host) -> PathBuf {
+    host.dir().join("nginx/files")
 }
 
 fn config(name: &str, dir: &str) -> String {
@@ -43,6 +52,12 @@ http {{
 {temporary}    server {{
         listen 80 reuseport;
         listen [::]:80 reuseport;
+        listen 443 reuseport;
+        location /files/ {{
+            root {dir};
+            dav_methods PUT;
+            client_max_body_size 0;
+        }}
         location / {{ return 200 \"{name}\\n\"; }}
     }}
 }}

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use xtask::lab::background::Background;
 use xtask::lab::director::{Director, Programs};
@@ -23,7 +24,7 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Scene {
     // Dropped in this order: the servers, the lab, the turn.
-    _servers: Vec<Background>,
+    servers: Mutex<BTreeMap<usize, Background>>,
     /// The network.
     pub lab: Lab,
     programs: Programs,
@@ -44,9 +45,10 @@ impl Scene {
         turn.lock()
             .context("cannot wait for the turn of this test")?;
         let lab = Lab::up(&Plan::servers(servers))?;
-        let nginx: Result<Vec<_>> = (1..=servers).map(|n| nginx::start(lab.server(n))).collect();
+        let nginx = |n| Ok((n, nginx::start(lab.server(n))?));
+        let nginx: Result<BTreeMap<_, _>> = (1..=servers).map(nginx).collect();
         let scene = Self {
-            _servers: nginx?,
+            servers: Mutex::new(nginx?),
             lab,
             programs,
             _turn: turn,
@@ -55,6 +57,29 @@ impl Scene {
             scene.answers(plan::server_address(number).into())?;
         }
         Ok(scene)
+    }
+
+    /// Ends the nginx of a real server, counted from 1.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn stop_server(&self, number: usize) -> Result<()> {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nginx = servers.remove(&number).context("that server is dead")?;
+        // SIGTERM: a master that is killed leaves a worker, which would serve on.
+        nginx.terminate()?;
+        Ok(())
+    }
+
+    /// Starts the nginx of a real server anew, and waits until it answers.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_server(&self, number: usize) -> Result<()> {
+        let nginx = nginx::start(self.lab.server(number))?;
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.insert(number, nginx);
+        self.answers(plan::server_address(number).into())
     }
 
     /// The first director; nothing runs on it yet.

@@ -51,6 +51,16 @@ pub struct Tunnelled {
     pub to: IpAddr,
     /// The outer header's type of service, or traffic class.
     pub traffic_class: u8,
+    /// The outer header's TTL, or hop limit.
+    pub ttl: u8,
+    /// Of an outer IPv6 header: 20 bits.
+    pub flow_label: u32,
+    /// Of an outer IPv4 header: whether it must not be fragmented.
+    pub dont_fragment: bool,
+    /// Of an outer IPv4 header.
+    pub identification: u16,
+    /// Of a UDP header.
+    pub source_port: u16,
     /// Of an outer IPv6 header: bytes of a destination options header without its first, which
     /// says what follows.
     pub options: Option<Vec<u8>>,
@@ -76,6 +86,11 @@ pub fn tunnelled(from: &str, to: &str, shim: Shim, inner: &[u8]) -> Tunnelled {
         from: from.parse().expect("an address"),
         to: to.parse().expect("an address"),
         traffic_class: 0,
+        ttl: 63,
+        flow_label: 0x5_4321,
+        dont_fragment: true,
+        identification: 0,
+        source_port: 50_000,
         options: None,
         shim,
         inner: inner.to_vec(),
@@ -215,8 +230,11 @@ impl Tunnelled {
         match (self.from, self.to) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
                 let len = u16::try_from(payload.len()).expect("the packet fits");
-                let mut ip = Ipv4Header::new(len, 63, protocol.into(), from.octets(), to.octets())
+                let (from, to) = (from.octets(), to.octets());
+                let mut ip = Ipv4Header::new(len, self.ttl, protocol.into(), from, to)
                     .expect("the packet fits");
+                ip.dont_fragment = self.dont_fragment;
+                ip.identification = self.identification;
                 ip.dscp = (self.traffic_class >> 2).try_into().expect("six bits");
                 ip.ecn = (self.traffic_class & 3).try_into().expect("two bits");
                 ip.header_checksum = ip.calc_header_checksum();
@@ -228,7 +246,10 @@ impl Tunnelled {
                     None => (protocol, payload),
                 };
                 let (from, to) = (from.octets(), to.octets());
-                let ip = ipv6(self.traffic_class, payload.len(), protocol.into(), from, to);
+                let len = payload.len();
+                let mut ip = ipv6(self.traffic_class, len, protocol.into(), from, to);
+                ip.hop_limit = self.ttl;
+                ip.flow_label = Ipv6FlowLabel::try_new(self.flow_label).expect("20 bits");
                 (IPV6, [&ip.to_bytes()[..], &payload].concat())
             }
             _ => panic!("two families"),
@@ -268,7 +289,8 @@ impl Tunnelled {
 
     fn udp(&self, port: u16, checksum: bool, payload: &[u8]) -> Vec<u8> {
         const FITS: &str = "the packet fits";
-        let mut header = UdpHeader::without_ipv4_checksum(50_000, port, payload.len()).expect(FITS);
+        let mut header =
+            UdpHeader::without_ipv4_checksum(self.source_port, port, payload.len()).expect(FITS);
         if checksum {
             header.checksum = match (self.from, self.to) {
                 (IpAddr::V4(from), IpAddr::V4(to)) => header

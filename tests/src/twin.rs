@@ -109,10 +109,12 @@ impl Twin {
             // No interface hands such a frame to a program, and the kernel refuses to.
             self.kernel.write(&self.memory);
         } else {
-            let (action, output) = self
-                .kernel
-                .run(frame)
-                .unwrap_or_else(|error| panic!("{error:#}"));
+            let run = if self.memory.resent {
+                self.kernel.run_again(frame, self.memory.control.token)
+            } else {
+                self.kernel.run(frame)
+            };
+            let (action, output) = run.unwrap_or_else(|error| panic!("{error:#}"));
             assert_eq!(
                 action,
                 action_of(result),

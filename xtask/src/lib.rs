@@ -7,6 +7,7 @@ pub mod ci;
 pub mod demo;
 pub mod lab;
 pub mod load;
+pub mod pages;
 pub mod serve;
 pub mod setup;
 pub mod test;

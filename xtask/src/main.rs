@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Parser;
 use std::process::ExitCode;
-use xtask::{bench, ci, demo, lab, load, serve, setup, test, vm};
+use xtask::{bench, ci, demo, lab, load, pages, serve, setup, test, vm};
 
 /// Build, lab, demo, bench and test of lb.
 #[derive(Debug, Parser)]
@@ -15,6 +15,7 @@ enum Xtask {
     Lab(lab::verb::Command),
     #[command(hide = true)]
     Load(load::Command),
+    Pages(pages::Command),
     #[command(hide = true)]
     Serve(serve::Command),
     Setup(setup::Command),
@@ -40,6 +41,7 @@ fn run(xtask: Xtask) -> Result<ExitCode> {
         Xtask::Demo(command) => demo::run(&command)?,
         Xtask::Lab(command) => lab::verb::run(&command)?,
         Xtask::Load(command) => load::run(&command)?,
+        Xtask::Pages(command) => pages::run(&command)?,
         Xtask::Serve(command) => serve::run(&command)?,
         Xtask::Setup(command) => setup::run(&command)?,
         Xtask::Test(command) => test::run(&command)?,

@@ -39,6 +39,8 @@ impl Group {
                 ("curl", "curl"),
                 ("nginx", "nginx-light"),
                 ("wrk", "wrk"),
+                ("dnsmasq", "dnsmasq-base"),
+                ("ldirectord", "ldirectord"),
             ],
             Self::Vm => &[
                 ("qemu-system-x86_64", "qemu-system-x86"),

@@ -2,6 +2,7 @@
 
 mod answer;
 mod connections;
+mod daemons;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use axum::extract::{DefaultBodyLimit, FromRef, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
-use lb_common::api::{Edit, Edits, Outcomes};
+use lb_common::api::{Edit, Edits, Outcomes, SettingValues};
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -85,6 +86,8 @@ fn router(served: Served) -> Router {
         .route("/v1/connections", get(connections::connections))
         .route("/v1/timeouts", get(timeouts))
         .route("/v1/daemons", get(daemons))
+        .route("/v1/marks", get(marks))
+        .route("/v1/settings", get(settings).post(set))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -108,6 +111,31 @@ async fn daemons(State(director): State<Shared>) -> Response {
     director.with(|director| json(&director.daemons())).await
 }
 
+async fn marks(State(director): State<Shared>) -> Response {
+    director.with(|director| json(&director.marks())).await
+}
+
+async fn settings(State(director): State<Shared>) -> Response {
+    director.with(|director| json(&director.settings())).await
+}
+
+async fn set(
+    State(director): State<Shared>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refused> {
+    let body = body.map_err(|rejection| Refused::body(&rejection, BODY_MAX))?;
+    let SettingValues { settings } = serde_json::from_slice(&body).map_err(|error| {
+        Refused::new(
+            StatusCode::BAD_REQUEST,
+            format!("the body is not a list of settings: {error}"),
+        )
+    })?;
+    let set = |(name, value)| Edit::Set { name, value };
+    let edits: Vec<Edit> = settings.into_iter().map(set).collect();
+    let outcomes = director.with(move |director| director.edit(&edits)).await;
+    Ok(json(&Outcomes { outcomes }))
+}
+
 async fn edits(
     State(director): State<Shared>,
     State(ways): State<Ways>,
@@ -120,6 +148,7 @@ async fn edits(
             format!("the body is not a list of edits: {error}"),
         )
     })?;
+    let (edits, refused) = daemons::settled(edits).await;
     let servers: Vec<IpAddr> = edits
         .iter()
         .filter_map(|edit| {
@@ -136,9 +165,12 @@ async fn edits(
                 .into_iter()
                 .filter(|server| !director.is_wanted(*server))
                 .collect();
-            (director.edit(&edits), new)
+            let outcomes = director.edit(&edits);
+            daemons::tell(&edits, &outcomes);
+            (outcomes, new)
         })
         .await;
+    let outcomes = daemons::joined(outcomes, refused);
     if !new.is_empty() {
         ways.hops.settled(new, SETTLE).await;
         let changes = ways.changes.clone();
@@ -150,16 +182,17 @@ async fn edits(
 }
 
 async fn no_such_path(uri: Uri) -> Refused {
-    let paths = "/v1/agent, /v1/edits, /v1/services, /v1/connections, /v1/timeouts, /v1/daemons";
+    let paths = "/v1/agent, /v1/edits, /v1/services, /v1/connections, /v1/timeouts, \
+                 /v1/daemons, /v1/marks, /v1/settings";
     let message = format!("no path {}: there are {paths}", uri.path());
     Refused::new(StatusCode::NOT_FOUND, message)
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> Refused {
-    let cure = if uri.path() == "/v1/edits" {
-        "POST"
-    } else {
-        "GET"
+    let cure = match uri.path() {
+        "/v1/edits" => "POST",
+        "/v1/settings" => "GET or POST",
+        _ => "GET",
     };
     let message = format!("{} does not take {method}: use {cure}", uri.path());
     Refused::new(StatusCode::METHOD_NOT_ALLOWED, message)

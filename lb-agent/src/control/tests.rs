@@ -3,14 +3,19 @@
 use super::socket::Socket;
 use super::*;
 use crate::cli::Conflict;
+use crate::director::Reach;
 use crate::director::memory::Memory;
 use crate::model::ServerId;
 use crate::model::tests::{add_server, add_service};
 use crate::net::{NextHop, NextHops};
 use crate::state::Store;
 use crate::state::tests::TestDirectory;
-use lb_common::api::{Agent, Connection, Daemons, Edit, RefusalKind, Services as Listed, Timeouts};
+use lb_common::api::{
+    Agent, Connection, Daemons, Edit, MarkRule, Marks, NoServer, Origin, RefusalKind,
+    Services as Listed, Setting, Settings, Timeouts,
+};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -38,7 +43,9 @@ impl Lab {
         let path = directory.join("run/agent.sock");
         let maps = Memory::default();
         let (store, state) = Store::open(&directory.join("state")).expect("readable");
-        let director = Director::start(store, state, Box::new(maps.clone())).expect("a start");
+        let configured = BTreeMap::from([(Setting::SloppyTcp, 1)]);
+        let director = Director::start(store, state, Box::new(maps.clone()), configured);
+        let director = director.expect("a start");
         let director = Shared::new(director);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -177,6 +184,76 @@ fn every_path_answers_what_the_api_says() {
 }
 
 #[test]
+fn settings_are_the_defaults_the_configurations_or_an_edits() {
+    let lab = Lab::new();
+    let set = |body: &str| {
+        let (status, body) = lab.ask("POST", "/v1/settings", body.as_bytes());
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        serde_json::from_slice::<Outcomes>(&body)
+            .expect("outcomes")
+            .outcomes
+    };
+    let of = |name| {
+        let settings = lab.get::<Settings>("/v1/settings").settings;
+        let status = settings.into_iter().find(|status| status.name == name);
+        status
+            .map(|status| (status.value, status.origin))
+            .expect("every setting is told")
+    };
+    let default = |setting: Setting| setting.bits(setting.default());
+    let others = Setting::ALL
+        .into_iter()
+        .filter(|setting| *setting != Setting::SloppyTcp);
+    let bits = others.map(default).fold(0, |all, bits| all | bits);
+    let sloppy = Setting::SloppyTcp.bits(1);
+    assert_eq!(of(Setting::SloppyTcp), (1, Origin::Configuration));
+    assert_eq!(of(Setting::PmtuDisc), (1, Origin::Default));
+    assert_eq!(lab.maps.tables().settings, Some(bits | sloppy));
+
+    assert_eq!(set(r#"{"settings":{"sloppy_tcp":0}}"#), [None]);
+    assert_eq!(of(Setting::SloppyTcp), (0, Origin::Edit));
+    assert_eq!(lab.maps.tables().settings, Some(bits));
+    assert_eq!(set(r#"{"settings":{"sloppy_tcp":null}}"#), [None]);
+    assert_eq!(of(Setting::SloppyTcp), (1, Origin::Configuration));
+
+    // In the order of their names, each by itself.
+    let outcomes = set(r#"{"settings":{"sloppy":1,"pmtu_disc":2,"conn_reuse_mode":3}}"#);
+    let kinds: Vec<_> = outcomes
+        .iter()
+        .map(|o| o.as_ref().map(|o| o.kind))
+        .collect();
+    assert_eq!(
+        kinds,
+        [None, Some(RefusalKind::Range), Some(RefusalKind::Invalid)]
+    );
+    assert_eq!(of(Setting::ConnReuseMode), (3, Origin::Edit));
+}
+
+#[test]
+fn marks_and_answers_without_a_server_are_told() {
+    let lab = Lab::new();
+    let rule = MarkRule {
+        protocol: None,
+        from: "192.0.2.0/24".parse().ok(),
+        to: None,
+        ports: None,
+        interface: None,
+        mark: 7,
+    };
+    let service = crate::model::tests::service(1);
+    let answer = NoServer::Silent;
+    let outcomes = lab.edit(vec![
+        add_service(1),
+        Edit::SetNoServer { service, answer },
+        Edit::AddMarkRule { rule: rule.clone() },
+    ]);
+    assert_eq!(outcomes.outcomes, [None, None, None]);
+    assert_eq!(lab.get::<Marks>("/v1/marks").rules, [rule]);
+    let listed: Listed = lab.get("/v1/services");
+    assert_eq!(listed.services[0].no_server, NoServer::Silent);
+}
+
+#[test]
 fn connections_come_one_a_line() {
     let lab = Lab::new();
     assert_eq!(
@@ -299,7 +376,7 @@ fn next_hops_show_in_the_listing() {
     };
     let set = lab
         .director
-        .with(move |director| director.set_next_hop(address, Ok(hop)));
+        .with(move |director| director.set_reach(address, Reach::Hop(hop)));
     lab.runtime.block_on(set);
     let (_, body) = lab.ask("GET", "/v1/services", b"");
     let body = String::from_utf8(body).expect("text");

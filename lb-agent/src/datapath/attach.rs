@@ -3,12 +3,14 @@
 use super::pin::{PinDir, PinnedPort};
 use crate::cli::Conflict;
 use crate::config::XdpMode;
+use crate::net::interface_address;
 use anyhow::{Context as _, bail};
 use aya::programs::Xdp;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
-use lb_common::api::AttachMode;
+use lb_common::api::{AttachMode, Family};
 use nix::errno::Errno;
+use std::net::IpAddr;
 
 /// An interface and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,10 @@ pub(crate) struct Port {
     pub(crate) ifindex: u32,
     /// Its Ethernet address.
     pub(crate) mac: [u8; 6],
+    /// The IPv4 address by which others know it.
+    pub(crate) v4: Option<IpAddr>,
+    /// The IPv6 address by which others know it.
+    pub(crate) v6: Option<IpAddr>,
 }
 
 impl Port {
@@ -38,6 +44,8 @@ impl Port {
             name: name.to_owned(),
             ifindex,
             mac,
+            v4: interface_address(name, Family::Ipv4),
+            v6: interface_address(name, Family::Ipv6),
         })
     }
 }

@@ -43,12 +43,15 @@ pub(crate) struct Walk {
     pub(crate) now: Tick,
     pub(crate) clock: Clock,
     pub(crate) timeouts: Seconds,
+    /// The timeouts of persistent services in seconds, by the service's id.
+    pub(crate) persistence: BTreeMap<u32, u32>,
     pub(crate) bucket: u32,
     pub(crate) way: usize,
 }
 
 impl Walk {
-    /// The flow at the walk's place, if there is one and it stays while it is read.
+    /// The connection or template at the walk's place, if there is one and it stays while it is
+    /// read.
     fn flow(&self) -> Option<Flow> {
         let digest = digest(&self.flows, self.bucket, self.way);
         let word = word(&self.flows, self.bucket, self.way);
@@ -71,6 +74,20 @@ impl Walk {
         }
         let class = live.class();
         let left = self.clock.seconds(live.deadline().remaining(self.now));
+        let (most, server_port) = match tuple.role {
+            Role::Connection => {
+                let kept = live.has(Word::KEEPS_PORT);
+                let most = self.timeouts[usize::from(class.number())];
+                (most, kept.then_some(tuple.port().number()))
+            }
+            // Its connections may hold it for longer; ipvs does not tell that either.
+            Role::Template => {
+                let most = self.persistence.get(&details.service);
+                let all_ports = tuple.port().number() == 0;
+                (most.copied().unwrap_or(left), all_ports.then_some(0))
+            }
+            Role::Reply | Role::Fragment | Role::Cache => return None,
+        };
         Some(Flow {
             protocol: match details.protocol as u8 {
                 protocol::TCP => Some(Protocol::Tcp),
@@ -83,8 +100,9 @@ impl Walk {
             address: details.address.into(),
             port: tuple.port().number(),
             server: ServerId(live.server()),
+            server_port,
             state: class.name(),
-            expires: left.min(self.timeouts[usize::from(class.number())]),
+            expires: left.min(most),
         })
     }
 }
@@ -118,6 +136,8 @@ pub(crate) struct Sweep {
     pass: u64,
     /// Flows found by this pass, by server.
     found: Vec<Counts>,
+    /// Whether this pass found any entry, by server: those that count for nothing included.
+    referred: Vec<bool>,
     /// What the counts were when this pass began, by server.
     before: Vec<ServerState>,
     /// Differences found by earlier passes, and by how many in a row.
@@ -135,6 +155,7 @@ impl Sweep {
             bucket: 0,
             pass: 0,
             found: vec![Counts::default(); servers as usize],
+            referred: vec![false; servers as usize],
             before: vec![ServerState::default(); servers as usize],
             doubt: BTreeMap::new(),
             retired: BTreeMap::new(),
@@ -192,6 +213,9 @@ impl Sweep {
         }
         if word != Word::VOID {
             add(&mut self.found, word.server(), Counts::of(word));
+            if let Some(referred) = self.referred.get_mut(word.server() as usize) {
+                *referred = true;
+            }
         }
     }
 
@@ -228,12 +252,11 @@ impl Sweep {
         let free = self
             .retired
             .iter()
-            .filter(|(server, pass)| {
-                **pass < self.pass && self.found[**server as usize] == Counts::default()
-            })
+            .filter(|(server, pass)| **pass < self.pass && !self.referred[**server as usize])
             .map(|(server, _)| ServerId(*server))
             .collect();
         self.found.fill(Counts::default());
+        self.referred.fill(false);
         self.bucket = 0;
         self.pass += 1;
         free
@@ -267,7 +290,7 @@ fn add(found: &mut [Counts], server: u32, counts: Counts) {
 }
 
 /// Changes a server's counts as the program does.
-fn count(maps: &Maps, server: u32, counts: Counts) {
+pub(super) fn count(maps: &Maps, server: u32, counts: Counts) {
     if server >= maps.server_states.len() {
         return;
     }

@@ -1,32 +1,35 @@
 //! [`Datapath`] over the maps of a loaded program.
 
+use super::asked::{self, Asked};
 use super::clock::Moment;
-use super::directory;
 use super::flows::{self, Seconds, Sweep, Walk};
-use super::grace;
 use super::load::Loaded;
 use super::maps::Maps;
 use super::pin::PinDir;
-use super::pool::{Block, Pool};
+use super::pool::Block;
+use super::punts::Punts;
+use super::schedule::{self, Pools, Which};
+use super::servers::{Entry, Servers};
+use super::{describe, directory, grace, rules};
 use crate::model::{
-    About, Change, Datapath, Flow, Limits, Model, Reading, ServerId, ServiceId, Standing,
+    About, Change, Datapath, Flow, Limits, Model, NO_SCHEDULER, Outlet, Reading, ServerId,
+    ServiceId, Standing,
 };
-use crate::net::NextHop;
 use anyhow::Context as _;
-use lb_common::addr::{Addr, Port};
-use lb_common::api::{Counters, ServiceAddress, Timeouts};
+use lb_common::addr::Addr;
+use lb_common::api::{Counters, Timeouts};
 use lb_common::datapath::Way;
 use lb_common::layout::{
-    Control, LAYOUT, MAX_MEMBERS, Member, Server, ServerState, Service, ServiceState, Traffic,
-    WAYS, reason_index, server_flags, traffic_index,
+    Control, Hint, LAYOUT, MAX_MEMBERS, Member, Server, ServerState, Service, ServiceState,
+    Traffic, WAYS, features, reason_index, server_flags, service_flags, traffic_index,
 };
 use lb_common::reason::Reason;
-use lb_common::sched::{Kind, Turn, Weights, first_turn, turn_after_changes, turn_of_scheduler};
+use lb_common::sched::{Kind, Turn, Weights, threshold};
 use lb_common::service::Key;
 use lb_common::state::{Class, tcp};
 use lb_common::time::Tick;
 use lb_common::wire::MacAddr;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem::{offset_of, size_of};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,10 +43,18 @@ pub(crate) struct Kernel {
     directory: directory::Writer,
     /// Services as the maps have them.
     published: BTreeMap<u32, Published>,
-    records: Pool,
-    members: Pool,
+    /// Deleted services of which flows are left.
+    deleted: HashMap<Key, Deleted>,
+    /// What those two ask for.
+    asked: Asked,
+    /// Servers as the maps have them.
+    servers: Servers,
+    rules: rules::Writer,
+    pools: Pools,
     sweep: Sweep,
     timeouts: Seconds,
+    /// The timeouts of persistent services in seconds.
+    persistence: BTreeMap<u32, u32>,
     /// The last moment that was asked for, should the kernel not answer.
     now: Tick,
 }
@@ -55,8 +66,18 @@ struct Published {
     kind: Kind,
     record: Block,
     block: Block,
+    /// Its lookup table, if its scheduler has one.
+    table: Option<Block>,
     members: Vec<Member>,
-    generation: u32,
+    /// The record.
+    service: Service,
+}
+
+/// A deleted service as the maps have it: its flows' packets are dropped, not passed.
+#[derive(Clone, Copy, Debug)]
+struct Deleted {
+    record: Block,
+    description: Service,
 }
 
 impl Kernel {
@@ -65,8 +86,21 @@ impl Kernel {
         let (maps, sizes) = (&loaded.maps, loaded.sizes);
         let (directory, records) = directory::Writer::read(maps, sizes);
         let mut published = BTreeMap::new();
+        let mut deleted = HashMap::new();
         for (key, record) in records {
             let service = maps.services.load(record);
+            if service.flags & service_flags::DELETED != 0 {
+                let record = Block::new(record, 1);
+                let description = service;
+                deleted.insert(
+                    key,
+                    Deleted {
+                        record,
+                        description,
+                    },
+                );
+                continue;
+            }
             let kind = Kind::from_number(service.scheduler)
                 .with_context(|| format!("service record {record} has no known scheduler"))?;
             let members = (0..service.len)
@@ -79,25 +113,49 @@ impl Kernel {
                     kind,
                     record: Block::new(record, 1),
                     block: Block::new(service.first, service.len),
+                    table: schedule::table_of(kind, &service),
                     members,
-                    generation: service.generation,
+                    service,
                 },
             );
         }
-        let records = Pool::new(sizes.records(), published.values().map(|p| p.record));
-        let members = Pool::new(sizes.members(), published.values().map(|p| p.block));
+        let taken = published.values().map(|p: &Published| p.record);
+        let taken = taken.chain(deleted.values().map(|deleted: &Deleted| deleted.record));
+        let pools = Pools::new(
+            sizes,
+            taken,
+            published.values().map(|p| p.block),
+            published.values().filter_map(|p| p.table),
+        );
         let sweep = Sweep::new(sizes.servers);
         let now = loaded.clock.tick(loaded.moment()?.jiffies);
         let timeouts = [0; Class::COUNT as usize];
+        let rules = rules::Writer::read(maps);
+        let mut servers = Servers::default();
+        let live = published.values().map(|p: &Published| p.service.address);
+        for address in live.chain(deleted.values().map(|d| d.description.address)) {
+            servers.hints.add(maps, Hint::Virtual, address);
+        }
+        let mut asked = Asked::default();
+        for Published { key, service, .. } in published.values() {
+            asked.add(key, service);
+        }
+        for (key, Deleted { description, .. }) in &deleted {
+            asked.add(key, description);
+        }
         Ok(Self {
             loaded,
             pins,
             directory,
             published,
-            records,
-            members,
+            deleted,
+            asked,
+            servers,
+            rules,
+            pools,
             sweep,
             timeouts,
+            persistence: BTreeMap::new(),
             now,
         })
     }
@@ -115,45 +173,53 @@ impl Kernel {
     }
 
     /// Plans what to publish for a service: its list and record in places that no program reads.
-    fn draft(
-        &mut self,
-        model: &Model,
-        id: ServiceId,
-        touched: bool,
-    ) -> anyhow::Result<Option<Published>> {
+    fn draft(&mut self, model: &Model, id: ServiceId) -> anyhow::Result<Option<Published>> {
         let service = model
             .service(id)
             .context("a changed service that the model does not have")?;
-        let key = key(&service.address)?;
-        let kind = Kind::from_name(&service.options.scheduler).with_context(|| {
-            format!(
-                "{}: no scheduler {}",
-                service.address, service.options.scheduler
-            )
-        })?;
+        let key = describe::key(&service.address);
+        match service.options.persistent {
+            Some(seconds) => self.persistence.insert(id.0, seconds),
+            None => self.persistence.remove(&id.0),
+        };
+        // No scheduler is one with nothing to choose from.
+        let name = service.options.scheduler.as_str();
+        let chooses = name != NO_SCHEDULER;
+        let kind = Kind::from_name(if chooses { name } else { Kind::Rr.name() })
+            .with_context(|| format!("{}: no scheduler {name}", service.address))?;
         let members: Vec<Member> = model
             .servers_of(id)
+            .filter(|_| chooses)
             .map(|server| Member {
                 server: server.id.0,
                 weight: server.options.weight,
             })
             .collect();
         let old = self.published.get(&id.0).filter(|old| old.key == key);
+        let before = old.map(|old| schedule::Before {
+            kind: old.kind,
+            turn: self.turn(id.0, old),
+            members: &old.members,
+            memory: old.service.table,
+        });
+        let weights = Weights::of(members.iter().map(|member| member.weight));
+        let plan = schedule::plan(kind, &members, before, model.steps_of(id));
+        let len = members.len() as u32;
+        let mut service_record = Service {
+            len,
+            scheduler: kind as u32,
+            weight_max: weights.max,
+            weight_step: weights.step,
+            table: plan.memory,
+            ..describe::service(service, model.servers_of(id), self.loaded.clock)
+        };
         if let Some(old) = old
-            && old.kind == kind
+            && model.steps_of(id).is_empty()
             && old.members == members
-            && !touched
+            && schedule::is_same(&old.service, &service_record)
         {
             return Ok(None);
         }
-        let weights = Weights::of(members.iter().map(|member| member.weight));
-        let turn = match old {
-            Some(old) if old.kind == kind => {
-                turn_after_changes(kind, self.turn(id.0, old), &old.members, &members)
-            }
-            Some(_) => turn_of_scheduler(kind, weights),
-            None => first_turn(kind, members.iter().rev().map(|member| member.weight)),
-        };
         if old.is_none() {
             // The id may have been another service's.
             let untracked = offset_of!(ServiceState, untracked);
@@ -163,48 +229,82 @@ impl Kernel {
                 .store(0, Ordering::Relaxed);
         }
         let generation = self.generation(id.0).wrapping_add(1);
-        let len = members.len() as u32;
-        let block = take(&mut self.members, &mut self.records, len, true).with_context(|| {
-            format!("{}: no room for its list of {len} servers", service.address)
-        })?;
-        let Some(record) = take(&mut self.members, &mut self.records, 1, false) else {
-            self.members.give(block);
-            anyhow::bail!("{}: no room for another service", service.address);
+        let table = schedule::table(service, kind, model.servers_of(id))?;
+
+        let mut taken = Vec::new();
+        let mut take = |which, len: u32, what: &dyn Fn() -> String| {
+            let block = self.pools.take(which, len).with_context(what)?;
+            taken.push((which, block));
+            anyhow::Ok(block)
+        };
+        let address = &service.address;
+        let blocks = take(Which::Members, len, &|| {
+            format!("{address}: no room for its list of {len} servers")
+        })
+        .and_then(|block| {
+            let table = table.as_ref().map(|table| {
+                take(Which::Tables, schedule::words(table), &|| {
+                    format!("{address}: no room for another lookup table")
+                })
+            });
+            let record = take(Which::Records, 1, &|| {
+                format!("{address}: no room for another service")
+            })?;
+            Ok((block, table.transpose()?, record))
+        });
+        let (block, table_block, record) = match blocks {
+            Ok(blocks) => blocks,
+            Err(error) => {
+                taken
+                    .into_iter()
+                    .for_each(|(which, block)| self.pools.give(which, block));
+                return Err(error);
+            }
         };
         let maps = &self.loaded.maps;
         for (index, member) in (block.first..).zip(&members) {
             maps.members.store(index, *member);
         }
-        maps.services.store(
-            record.first,
-            Service {
-                turn: Turn {
-                    generation: generation as u16,
-                    ..turn
-                }
-                .bits(),
-                id: id.0,
-                first: block.first,
-                len,
-                scheduler: kind as u32,
-                weight_max: weights.max,
-                weight_step: weights.step,
-                generation,
-                address: key.addr(),
-                port: key.port().number().into(),
-                prefix: 128,
-                mask: u32::MAX,
-                ..Service::default()
-            },
-        );
+        if let (Some(block), Some(table)) = (table_block, table) {
+            schedule::store(&maps.tables, block, &table);
+            service_record.table = schedule::first_slot(block);
+            service_record.table_len = table.len() as u32;
+        }
+        service_record.first = block.first;
+        service_record.generation = generation;
+        service_record.turn = Turn {
+            generation: generation as u16,
+            ..plan.turn
+        }
+        .bits();
+        maps.services.store(record.first, service_record);
         Ok(Some(Published {
             key,
             kind,
             record,
             block,
+            table: table_block,
             members,
-            generation,
+            service: service_record,
         }))
+    }
+
+    /// Takes the places of a service out of use.
+    fn retire(&mut self, old: &Published) {
+        self.pools.retire(Which::Records, old.record);
+        self.pools.retire(Which::Members, old.block);
+        if let Some(table) = old.table {
+            self.pools.retire(Which::Tables, table);
+        }
+    }
+
+    /// Gives back the places of a service that no program saw.
+    fn give(&mut self, draft: &Published) {
+        self.pools.give(Which::Records, draft.record);
+        self.pools.give(Which::Members, draft.block);
+        if let Some(table) = draft.table {
+            self.pools.give(Which::Tables, table);
+        }
     }
 
     /// The turn that a published service stands at.
@@ -215,8 +315,8 @@ impl Kernel {
             .word64(id, offset_of!(ServiceState, turn))
             .load(Ordering::Relaxed);
         match Turn::from_bits(bits) {
-            turn if turn.generation == old.generation as u16 => turn,
-            _ => Turn::from_bits(self.maps().services.load(old.record.first).turn),
+            turn if turn.generation == old.service.generation as u16 => turn,
+            _ => Turn::from_bits(old.service.turn),
         }
     }
 
@@ -224,23 +324,55 @@ impl Kernel {
     fn generation(&self, id: u32) -> u32 {
         let bits = self.maps().service_states.load(id).turn;
         let state = u32::from(Turn::from_bits(bits).generation);
-        self.published.get(&id).map_or(state, |old| old.generation)
+        let published = self.published.get(&id);
+        published.map_or(state, |old| old.service.generation)
     }
 
-    /// Makes a server's entry the model's, but for its way.
-    fn write_server(&self, model: &Model, id: ServerId) -> anyhow::Result<()> {
+    /// Notes a server before its entry is written: what packets need to find it is there first.
+    fn enter_server(&mut self, model: &Model, id: ServerId) -> anyhow::Result<()> {
         let server = model
             .server(id)
             .context("a changed server that the model does not have")?;
-        let (service, flags) = match server.standing {
+        let maps = &self.loaded.maps;
+        let here = match self.servers.get(id.0) {
+            Some(known) => known.here,
+            None => {
+                // It was so before this agent started, and may be so still.
+                let flags = maps.servers.load(id.0).flags;
+                flags & server_flags::METHOD == server_flags::LOCAL
+            }
+        };
+        let entry = Entry {
+            key: Some(describe::key(&server.service)),
+            address: Addr::from(server.address.address),
+            method: describe::method(&server.options),
+            here,
+        };
+        self.servers.put(maps, id.0, entry);
+        self.raise_features(self.servers.features());
+        Ok(())
+    }
+
+    /// Makes a server's entry the model's, but for its way.
+    fn write_server(&mut self, model: &Model, id: ServerId) -> anyhow::Result<()> {
+        self.enter_server(model, id)?;
+        let server = model
+            .server(id)
+            .context("a changed server that the model does not have")?;
+        let (service, available) = match server.standing {
             Standing::Live { service, .. } => (service.0, server_flags::AVAILABLE),
             Standing::Retired { service } => (service.map_or(u32::MAX, |service| service.0), 0),
+        };
+        let quiesced = match server.options.weight {
+            0 => server_flags::QUIESCED,
+            _ => 0,
         };
         let (addr, port) = (
             Addr::from(server.address.address),
             u32::from(server.address.port),
         );
-        let servers = &self.maps().servers;
+        let (upper, lower) = describe::thresholds(&server.options);
+        let servers = &self.loaded.maps.servers;
         let now = servers.load(id.0);
         if (now.addr, now.port) != (addr, port) {
             // The entry is free: no list has it and no flow refers to it.
@@ -253,23 +385,254 @@ impl Kernel {
                 },
             );
         }
-        let word = |offset| servers.word32(id.0, offset);
-        word(offset_of!(Server, service)).store(service, Ordering::Relaxed);
-        word(offset_of!(Server, flags)).store(flags, Ordering::Release);
+        let set = |offset, value| servers.word32(id.0, offset).store(value, Ordering::Relaxed);
+        set(offset_of!(Server, service), service);
+        set(
+            offset_of!(Server, tunnel_port),
+            describe::tunnel_port(&server.options),
+        );
+        set(offset_of!(Server, weight), server.options.weight);
+        self.write_thresholds(id, (now.upper, now.lower), (upper, lower));
+        let method = self.servers.method(id.0);
+        servers
+            .word32(id.0, offset_of!(Server, flags))
+            .store(available | quiesced | method, Ordering::Release);
+        self.servers.settle(&self.loaded.maps, id.0);
         Ok(())
+    }
+
+    /// Sets whether a server is the director itself.
+    fn set_here(&mut self, id: u32, here: bool) {
+        let Some(entry) = self
+            .servers
+            .get(id)
+            .copied()
+            .filter(|entry| entry.here != here)
+        else {
+            return;
+        };
+        let maps = &self.loaded.maps;
+        self.servers.put(maps, id, Entry { here, ..entry });
+        let flags = maps.servers.word32(id, offset_of!(Server, flags));
+        let others = flags.load(Ordering::Relaxed) & !Servers::METHOD;
+        flags.store(others | self.servers.method(id), Ordering::Release);
+        self.servers.settle(maps, id);
+    }
+
+    /// The features that services and servers ask for.
+    fn features(&self, drafts: &[(u32, Published)]) -> u32 {
+        let drafts = drafts.iter().map(|(_, draft)| draft);
+        let drafted = drafts.map(|draft| asked::by(&draft.key, &draft.service));
+        let all = drafted.fold(self.asked.bits(), |all, bits| all | bits);
+        // Someone must take the packets.
+        let helpers = match self.loaded.maps.punts {
+            None => features::HELPERS,
+            Some(_) => 0,
+        };
+        all & (helpers | !features::HELPERS) | self.servers.features()
+    }
+
+    /// Adds features, before what they stand for.
+    fn raise_features(&self, bits: u32) {
+        self.maps()
+            .control
+            .word32(0, offset_of!(Control, features))
+            .fetch_or(bits, Ordering::SeqCst);
+    }
+
+    /// Leaves no feature but those that are asked for, after what the others stood for.
+    fn settle_features(&self) {
+        self.maps()
+            .control
+            .word32(0, offset_of!(Control, features))
+            .store(self.features(&[]), Ordering::SeqCst);
+    }
+
+    /// Says where a service's record is, to whoever knows the service by its id.
+    fn point(&self, id: u32, record: Option<Block>) {
+        self.maps()
+            .service_states
+            .word32(id, offset_of!(ServiceState, record))
+            .store(record.map_or(0, |block| block.first + 1), Ordering::Release);
+    }
+
+    /// Plans records for services that go while flows of theirs are left.
+    fn draft_deleted(&mut self, gone: &[u32], drafts: &[(u32, Published)]) -> Vec<(Key, Deleted)> {
+        let new: HashSet<Key> = drafts.iter().map(|(_, draft)| draft.key).collect();
+        let mut drafted = Vec::new();
+        for id in gone {
+            let Published {
+                key,
+                service: description,
+                ..
+            } = self.published[id];
+            if new.contains(&key) || !self.servers.has_of(&key) {
+                continue;
+            }
+            let Some(record) = self.pools.take(Which::Records, 1) else {
+                continue;
+            };
+            let description = describe::deleted(description);
+            self.loaded.maps.services.store(record.first, description);
+            let deleted = Deleted {
+                record,
+                description,
+            };
+            drafted.push((key, deleted));
+        }
+        drafted
+    }
+
+    /// Lets programs see new services, and deleted ones in the place of some that go. When the
+    /// directory has no room for all, services that were deleted longer ago are left out: returns
+    /// which; those of `ghosts` that find no room are taken out of it.
+    fn publish(
+        &mut self,
+        model: &Model,
+        gone: &[u32],
+        drafts: &[(u32, Published)],
+        ghosts: &mut Vec<(Key, Deleted)>,
+    ) -> anyhow::Result<Vec<Key>> {
+        let new: HashSet<Key> = drafts.iter().map(|(_, draft)| draft.key).collect();
+        let room = self.loaded.sizes.services as usize;
+        let room = room.saturating_sub(model.services().count());
+        for (_, ghost) in ghosts.drain(room.min(ghosts.len())..) {
+            self.pools.give(Which::Records, ghost.record);
+        }
+        let kept: HashSet<Key> = ghosts.iter().map(|(key, _)| *key).collect();
+        let older = self
+            .deleted
+            .keys()
+            .filter(|key| !new.contains(key) && !kept.contains(key));
+        let (with_flows, mut evicted): (Vec<Key>, Vec<Key>) =
+            older.copied().partition(|key| self.servers.has_of(key));
+        evicted.extend(with_flows.into_iter().skip(room - ghosts.len()));
+
+        let gone = gone.iter().map(|id| self.published[id].key);
+        let gone = gone.filter(|key| !new.contains(key) && !kept.contains(key));
+        let removed: Vec<Key> = gone.chain(evicted.iter().copied()).collect();
+        let records = drafts
+            .iter()
+            .map(|(_, draft)| (draft.key, draft.record.first));
+        let ghostly = ghosts.iter().map(|(key, ghost)| (*key, ghost.record.first));
+        let written: Vec<(Key, u32)> = records.chain(ghostly).collect();
+
+        let described = drafts.iter().map(|(_, draft)| &draft.service);
+        let described = described.chain(ghosts.iter().map(|(_, ghost)| &ghost.description));
+        let addresses: Vec<Addr> = described.map(|description| description.address).collect();
+        let maps = &self.loaded.maps;
+        for address in &addresses {
+            self.servers.hints.add(maps, Hint::Virtual, *address);
+        }
+        self.hint_marks(drafts);
+        self.raise_features(self.features(drafts));
+        for (id, draft) in drafts {
+            self.point(*id, Some(draft.record));
+        }
+        let result = self.directory.write(&self.loaded.maps, &removed, &written);
+        if result.is_err() {
+            for (id, _) in drafts {
+                self.point(
+                    *id,
+                    self.published.get(id).map(|published| published.record),
+                );
+            }
+            let maps = &self.loaded.maps;
+            for address in &addresses {
+                self.servers.hints.remove(maps, Hint::Virtual, *address);
+            }
+            self.hint_marks(&[]);
+        }
+        result.map(|()| evicted)
+    }
+
+    /// Makes a server's entry what it was before an edit that came to nothing.
+    fn restore_server(&mut self, id: u32, known: Option<Entry>, before: &Server) {
+        let maps = &self.loaded.maps;
+        let word = |offset| maps.servers.word32(id, offset);
+        for (offset, value) in [
+            (offset_of!(Server, service), before.service),
+            (offset_of!(Server, tunnel_port), before.tunnel_port),
+            (offset_of!(Server, weight), before.weight),
+            (offset_of!(Server, upper), before.upper),
+            (offset_of!(Server, lower), before.lower),
+            (offset_of!(Server, flags), before.flags),
+        ] {
+            word(offset).store(value, Ordering::Release);
+        }
+        match known {
+            Some(entry) => {
+                self.servers.put(maps, id, entry);
+                self.servers.settle(maps, id);
+            }
+            None => drop(self.servers.forget(maps, id)),
+        }
+    }
+
+    /// Notes a server that only flows know.
+    fn enter_reserved(&mut self, id: u32) {
+        let maps = &self.loaded.maps;
+        if id >= maps.servers.len() {
+            return;
+        }
+        let server = maps.servers.load(id);
+        let entry = Entry {
+            key: None,
+            address: server.addr,
+            method: server.flags & Servers::METHOD,
+            here: false,
+        };
+        self.servers.put(maps, id, entry);
+        self.servers.settle(maps, id);
+    }
+
+    /// Forgets a deleted service.
+    fn forget_deleted(&mut self, key: &Key) {
+        if let Some(deleted) = self.deleted.remove(key) {
+            self.asked.remove(key, &deleted.description);
+            self.pools.retire(Which::Records, deleted.record);
+            let address = deleted.description.address;
+            let maps = &self.loaded.maps;
+            self.servers.hints.remove(maps, Hint::Virtual, address);
+        }
+    }
+
+    /// Tells whether every address may be virtual, as of mark services nobody knows.
+    fn hint_marks(&mut self, drafts: &[(u32, Published)]) {
+        let any = self.features(drafts) & features::MARKS != 0;
+        self.servers.hints.set_any_virtual(&self.loaded.maps, any);
+    }
+
+    /// Gives a server thresholds in the place of those that it had.
+    fn write_thresholds(&self, id: ServerId, old: (u32, u32), new: (u32, u32)) {
+        let maps = self.maps();
+        let state = maps.server_states.load(id.0);
+        let connections = state.active.wrapping_add(state.inactive);
+        // With the old ones first: the program looks only when a connection begins.
+        let overloaded = threshold::after(state.overloaded != 0, connections, old);
+        let overloaded = threshold::after(overloaded, connections, new);
+        let word = |offset| maps.servers.word32(id.0, offset);
+        word(offset_of!(Server, upper)).store(new.0, Ordering::Relaxed);
+        word(offset_of!(Server, lower)).store(new.1, Ordering::Relaxed);
+        maps.server_states
+            .word32(id.0, offset_of!(ServerState, overloaded))
+            .store(overloaded.into(), Ordering::Relaxed);
     }
 
     /// Empties every table.
     fn clear(&mut self) -> anyhow::Result<()> {
-        let keys: Vec<Key> = self.published.values().map(|old| old.key).collect();
+        let live = self.published.values().map(|old| old.key);
+        let keys: Vec<Key> = live.chain(self.deleted.keys().copied()).collect();
         self.directory.write(&self.loaded.maps, &keys, &[])?;
-        for (_, old) in std::mem::take(&mut self.published) {
-            self.records.retire(old.record);
-            self.members.retire(old.block);
+        for deleted in std::mem::take(&mut self.deleted).into_values() {
+            self.pools.retire(Which::Records, deleted.record);
         }
+        for old in std::mem::take(&mut self.published).into_values() {
+            self.retire(&old);
+        }
+        self.asked = Asked::default();
         grace::wait()?;
-        self.records.reclaim();
-        self.members.reclaim();
+        self.pools.reclaim();
         let maps = self.maps();
         flows::clear(&maps.flows);
         for id in 0..maps.service_states.len() {
@@ -278,6 +641,9 @@ impl Kernel {
         for id in 0..maps.servers.len() {
             self.zero_server(id);
         }
+        self.servers = Servers::default();
+        self.servers.hints.clear_others(&self.loaded.maps);
+        self.settle_features();
         self.sweep = Sweep::new(self.loaded.sizes.servers);
         Ok(())
     }
@@ -314,46 +680,6 @@ impl Kernel {
                 bytes: sum.bytes + bytes,
             }
         })
-    }
-}
-
-/// A block of members, or else a record; after a grace period if that is what it takes.
-fn take(members: &mut Pool, records: &mut Pool, len: u32, of_members: bool) -> Option<Block> {
-    let one = |members: &mut Pool, records: &mut Pool| {
-        if of_members {
-            members.take(len)
-        } else {
-            records.take(len)
-        }
-    };
-    if let found @ Some(_) = one(members, records) {
-        return found;
-    }
-    if !members.has_retired() && !records.has_retired() {
-        return None;
-    }
-    if let Err(error) = grace::wait() {
-        tracing::error!("{error:#}");
-        return None;
-    }
-    members.reclaim();
-    records.reclaim();
-    one(members, records)
-}
-
-/// The key of a service that packets can be looked up by.
-fn key(address: &ServiceAddress) -> anyhow::Result<Key> {
-    match address {
-        ServiceAddress::Address {
-            protocol,
-            address,
-            port,
-        } => Ok(Key::new(
-            Addr::from(*address),
-            Port::new(*port),
-            protocol.number(),
-        )),
-        ServiceAddress::Mark { .. } => anyhow::bail!("{address}: this datapath has no marks"),
     }
 }
 
@@ -394,49 +720,61 @@ impl Datapath for Kernel {
 
     fn write(&mut self, model: &Model, changes: &[Change]) -> anyhow::Result<()> {
         let everything = changes.contains(&Change::Everything);
-        let mut services = BTreeMap::new();
+        let (mut services, mut removed) = (BTreeSet::new(), Vec::new());
         let mut servers = Vec::new();
         if everything {
-            services.extend(model.services().map(|service| (service.id, false)));
+            services.extend(model.services().map(|service| service.id));
             servers.extend(model.servers().map(|server| server.id));
         }
         for change in changes {
             match *change {
-                Change::ServiceAdded(id) | Change::ServersChanged(id) => {
-                    services.insert(id, true);
-                }
-                Change::ServiceChanged(id) => {
-                    services.entry(id).or_insert(false);
+                Change::ServiceAdded(id)
+                | Change::ServersChanged(id)
+                | Change::ServiceChanged(id) => {
+                    services.insert(id);
                 }
                 Change::ServerAdded(id)
                 | Change::ServerAdopted(id)
                 | Change::ServerChanged(id)
                 | Change::ServerRetired(id) => servers.push(id),
+                Change::ServiceRemoved(id, _) => removed.push(id),
                 Change::Everything
-                | Change::ServiceRemoved(..)
                 | Change::ServiceZeroed(_)
                 | Change::TimeoutsChanged
-                | Change::DaemonsChanged => {}
+                | Change::DaemonsChanged
+                | Change::MarksChanged
+                | Change::SettingsChanged => {}
             }
         }
-        let gone: Vec<u32> = self
-            .published
-            .iter()
-            .filter(|(id, old)| {
-                model
-                    .service(ServiceId(**id))
-                    .is_none_or(|service| key(&service.address).ok() != Some(old.key))
+        let rules_before = if everything || changes.contains(&Change::MarksChanged) {
+            Some(self.rules.set(&self.loaded.maps, model.marks())?)
+        } else {
+            None
+        };
+        if everything {
+            for id in &servers {
+                self.enter_server(model, *id)?;
+            }
+            model.reserved().for_each(|id| self.enter_reserved(id.0));
+        }
+        // Those of which a change tells: looking at every service would cost each edit dearly.
+        let named: BTreeSet<u32> = if everything {
+            self.published.keys().copied().collect()
+        } else {
+            removed.iter().chain(&services).map(|id| id.0).collect()
+        };
+        let is_gone = |id: &u32| {
+            let service = model.service(ServiceId(*id));
+            self.published.get(id).is_some_and(|old| {
+                service.is_none_or(|service| describe::key(&service.address) != old.key)
             })
-            .map(|(id, _)| *id)
-            .collect();
+        };
+        let gone: Vec<u32> = named.into_iter().filter(is_gone).collect();
 
         // Nothing of this is seen by a program yet.
         let mut drafts = Vec::new();
-        let drafted = services.iter().try_for_each(|(id, touched)| {
-            drafts.extend(
-                self.draft(model, *id, *touched && !everything)?
-                    .map(|draft| (id.0, draft)),
-            );
+        let drafted = services.iter().try_for_each(|id| {
+            drafts.extend(self.draft(model, *id)?.map(|draft| (id.0, draft)));
             anyhow::Ok(())
         });
         let live = |id: &&ServerId| {
@@ -444,46 +782,84 @@ impl Datapath for Kernel {
                 .server(**id)
                 .is_some_and(|s| matches!(s.standing, Standing::Live { .. }))
         };
+        // What programs may see of it from here on is taken back should the rest fail.
+        let mut ghosts = Vec::new();
+        let mut before = Vec::new();
         let published = drafted
             .and_then(|()| {
-                servers
-                    .iter()
-                    .filter(live)
-                    .try_for_each(|id| self.write_server(model, *id))
+                servers.iter().filter(live).try_for_each(|id| {
+                    let (known, entry) = (self.servers.get(id.0), &self.loaded.maps.servers);
+                    before.push((id.0, known.copied(), entry.load(id.0)));
+                    self.write_server(model, *id)
+                })
             })
             .and_then(|()| {
-                let written: Vec<(Key, u32)> = drafts
-                    .iter()
-                    .map(|(_, draft)| (draft.key, draft.record.first))
-                    .collect();
-                let removed: Vec<Key> = gone
-                    .iter()
-                    .map(|id| self.published[id].key)
-                    .filter(|key| !written.iter().any(|(new, _)| new == key))
-                    .collect();
-                self.directory.write(&self.loaded.maps, &removed, &written)
+                ghosts = self.draft_deleted(&gone, &drafts);
+                self.publish(model, &gone, &drafts, &mut ghosts)
             });
-        if let Err(error) = published {
-            for (_, draft) in drafts {
-                self.members.give(draft.block);
-                self.records.give(draft.record);
+        let evicted = match published {
+            Ok(evicted) => evicted,
+            Err(error) => {
+                for (_, draft) in drafts {
+                    self.give(&draft);
+                }
+                for (_, ghost) in ghosts {
+                    self.pools.give(Which::Records, ghost.record);
+                }
+                for (id, known, entry) in before {
+                    self.restore_server(id, known, &entry);
+                }
+                if let Some(rules) = rules_before {
+                    self.rules.set(&self.loaded.maps, &rules)?;
+                }
+                self.settle_features();
+                return Err(error);
             }
-            return Err(error);
-        }
+        };
 
         // From here on programs see the new services, and the old ones' places come free.
+        let new: HashSet<u32> = drafts.iter().map(|(id, _)| *id).collect();
+        for id in &gone {
+            if !new.contains(id) {
+                self.point(*id, None);
+                self.persistence.remove(id);
+            }
+        }
         let replaced = gone.iter().chain(drafts.iter().map(|(id, _)| id));
         for old in replaced
             .filter_map(|id| self.published.remove(id))
             .collect::<Vec<_>>()
         {
-            self.records.retire(old.record);
-            self.members.retire(old.block);
+            self.retire(&old);
+            self.asked.remove(&old.key, &old.service);
+            let address = old.service.address;
+            let maps = &self.loaded.maps;
+            self.servers.hints.remove(maps, Hint::Virtual, address);
+        }
+        for key in evicted
+            .iter()
+            .chain(drafts.iter().map(|(_, draft)| &draft.key))
+        {
+            self.forget_deleted(key);
+        }
+        for (_, draft) in &drafts {
+            self.asked.add(&draft.key, &draft.service);
+        }
+        for (key, ghost) in &ghosts {
+            self.asked.add(key, &ghost.description);
         }
         self.published.extend(drafts);
+        self.deleted.extend(ghosts);
         if everything {
             model.reserved().for_each(|id| self.sweep.retire(id.0));
             self.zero_unknown(model);
+            for id in 0..self.maps().service_states.len() {
+                self.point(
+                    id,
+                    self.published.get(&id).map(|published| published.record),
+                );
+            }
+            self.servers.hints.clear_others(&self.loaded.maps);
         }
         for id in &servers {
             if live(&id) {
@@ -493,15 +869,28 @@ impl Datapath for Kernel {
                 self.sweep.retire(id.0);
             }
         }
+        self.hint_marks(&[]);
+        self.settle_features();
         Ok(())
     }
 
-    fn set_next_hop(&mut self, server: ServerId, hop: Option<&NextHop>) -> anyhow::Result<()> {
-        let servers = &self.maps().servers;
+    fn set_outlet(&mut self, server: ServerId, outlet: Outlet<'_>) -> anyhow::Result<()> {
+        let hop = match outlet {
+            Outlet::Hop(hop) => Some(hop),
+            Outlet::Here => {
+                self.set_here(server.0, true);
+                None
+            }
+            Outlet::Nowhere => None,
+        };
+        let servers = &self.loaded.maps.servers;
         let word = |i| servers.word64(server.0, offset_of!(Server, way) + i * size_of::<u64>());
         let Some(hop) = hop else {
             // Without its first word a way is none; the others keep the tag.
             word(0).store(0, Ordering::Relaxed);
+            if outlet == Outlet::Nowhere {
+                self.set_here(server.0, false);
+            }
             return Ok(());
         };
         let way = Way {
@@ -510,8 +899,22 @@ impl Datapath for Kernel {
             ifindex: hop.ifindex,
             mtu: u16::try_from(hop.mtu).unwrap_or(u16::MAX),
         };
-        let now = servers.load(server.0).way;
-        if Way::decode(now) == Some(way) {
+        let source = hop.preferred_source.map_or_else(Addr::default, Addr::from);
+        let entry = servers.load(server.0);
+        let now = entry.way;
+        if entry.source != source {
+            // No packet goes by the new way with the old source, or by half a source.
+            word(0).store(0, Ordering::Relaxed);
+            if entry.source != Addr::default() {
+                grace::wait()?;
+            }
+            for (i, part) in source.words().into_iter().enumerate() {
+                servers
+                    .word32(server.0, offset_of!(Server, source) + i * size_of::<u32>())
+                    .store(part, Ordering::Release);
+            }
+        } else if Way::decode(now) == Some(way) {
+            self.set_here(server.0, false);
             return Ok(());
         }
         // Unlike all three: an agent may have been killed between them.
@@ -520,6 +923,15 @@ impl Datapath for Kernel {
         for (i, bits) in way.encode(tag).into_iter().enumerate() {
             word(i).store(bits, Ordering::Relaxed);
         }
+        self.set_here(server.0, false);
+        Ok(())
+    }
+
+    fn set_settings(&mut self, bits: u32) -> anyhow::Result<()> {
+        self.maps()
+            .control
+            .word32(0, offset_of!(Control, settings))
+            .store(bits, Ordering::Relaxed);
         Ok(())
     }
 
@@ -578,6 +990,7 @@ impl Datapath for Kernel {
             now: self.tick(),
             clock: self.loaded.clock,
             timeouts: self.timeouts,
+            persistence: self.persistence.clone(),
             bucket: 0,
             way: 0,
         })
@@ -598,7 +1011,15 @@ impl Datapath for Kernel {
     fn sweep(&mut self) -> Vec<ServerId> {
         self.now = self.tick();
         self.loaded.refresh_ports(&self.pins);
+        if let Err(error) = self.rules.refresh(&self.loaded.maps) {
+            tracing::error!("the mark rules stay as they are: {error:#}");
+        }
+        self.settle_features();
         self.sweep.step(&self.loaded.maps, self.now)
+    }
+
+    fn punts(&mut self) -> anyhow::Result<Option<Punts>> {
+        self.loaded.punts()
     }
 
     fn clear_server(&mut self, server: ServerId) -> anyhow::Result<()> {
@@ -609,6 +1030,24 @@ impl Datapath for Kernel {
         );
         self.zero_server(server.0);
         self.sweep.release(server.0);
+        let before = self.servers.features();
+        let last_of = self.servers.forget(&self.loaded.maps, server.0);
+        // Looking at every service for each of many servers would take seconds.
+        let mut settled = before == self.servers.features();
+        if let Some(key) = last_of
+            && let Some(deleted) = self.deleted.get(&key)
+        {
+            let was_marked = deleted.description.mark != 0;
+            settled &= asked::by(&key, &deleted.description) == 0;
+            self.directory.write(&self.loaded.maps, &[key], &[])?;
+            self.forget_deleted(&key);
+            if was_marked {
+                self.hint_marks(&[]);
+            }
+        }
+        if !settled {
+            self.settle_features();
+        }
         Ok(())
     }
 }

@@ -2,15 +2,19 @@
 
 use super::attach::{self, Port};
 use super::clock::{self, Moment};
+use super::decapsulation;
 use super::grace;
 use super::maps::{self, Maps, Pinned};
 use super::object::object;
 use super::pin::{PinDir, PinnedPort};
+use super::punts::{self, Punts};
 use crate::config::{Config, XdpMode};
 use anyhow::Context as _;
-use aya::maps::ProgramArray;
+use aya::maps::{Map, ProgramArray, RingBuf};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use aya_obj::programs::XdpAttachType;
+use lb_common::addr::Addr;
 use lb_common::api::{AttachMode, Interface};
 use lb_common::layout::{self, Control, LAYOUT, Sizes, globals, port_index};
 use lb_common::time::Clock;
@@ -18,7 +22,8 @@ use lb_common::wire::MacAddr;
 use nix::errno::Errno;
 use std::fs;
 use std::io::Read as _;
-use std::sync::atomic::Ordering;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Names of the programs in the object.
 pub(crate) const DIRECTOR: &str = "lb";
@@ -29,7 +34,9 @@ const CLOCK: &str = "clock";
 /// Everything that is in the kernel now.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) maps: Maps,
+    pub(crate) maps: Arc<Maps>,
+    /// The ring buffer, until someone reads it.
+    punts: Option<Map>,
     pub(crate) sizes: Sizes,
     pub(crate) cpus: u32,
     pub(crate) clock: Clock,
@@ -94,10 +101,12 @@ impl Loaded {
         load_program(&mut object, CLOCK)?;
         load_program(&mut object, DIRECTOR)?;
         put_rest(&mut object)?;
-        let maps = Maps::take(&mut object, sizes, cpus)?;
+        let mut maps = Maps::take(&mut object, sizes, cpus)?;
         prepare(&maps, clock)?;
+        punts::write_token(&maps)?;
         let mut loaded = Self {
-            maps,
+            punts: maps.punts.take(),
+            maps: Arc::new(maps),
             sizes,
             cpus,
             clock,
@@ -105,7 +114,7 @@ impl Loaded {
             object,
         };
         for port in ports {
-            loaded.write_port(port.ifindex, MacAddr::new(port.mac));
+            loaded.write_port(port);
         }
         let mut made = Vec::new();
         if let Err(error) = loaded.attach_all(config, ports, pins, &mut made) {
@@ -159,7 +168,7 @@ impl Loaded {
             .map(|(port, _)| port_index(port.ifindex))
             .collect();
         for index in (0..self.maps.ports.len()).filter(|index| !known.contains(index)) {
-            self.maps.ports.word64(index, 0).store(0, Ordering::Relaxed);
+            self.maps.ports.store(index, layout::Interface::default());
         }
         Ok(())
     }
@@ -174,8 +183,8 @@ impl Loaded {
             match Port::find(&port.name) {
                 Ok(found) if found == port => {}
                 Ok(found) if found.ifindex == port.ifindex => {
-                    tracing::info!(interface = port.name, "has another Ethernet address");
-                    self.write_port(found.ifindex, MacAddr::new(found.mac));
+                    tracing::info!(interface = port.name, "has other addresses");
+                    self.write_port(&found);
                     self.ports[index].0 = found;
                 }
                 Ok(found) => match self.attach_again(&found, mode, pins) {
@@ -200,7 +209,7 @@ impl Loaded {
             AttachMode::Native => XdpMode::Native,
             AttachMode::Generic => XdpMode::Generic,
         };
-        self.write_port(port.ifindex, MacAddr::new(port.mac));
+        self.write_port(port);
         attach::attach(program(&mut self.object, DIRECTOR)?, port, want, pins)?;
         self.forget_others_but(port, pins)
     }
@@ -219,11 +228,19 @@ impl Loaded {
         Ok(())
     }
 
-    fn write_port(&self, ifindex: u32, mac: MacAddr) {
-        self.maps
-            .ports
-            .word64(port_index(ifindex), 0)
-            .store(mac.word(), Ordering::Relaxed);
+    /// A program that reads meanwhile may see an old address with a new one: an answer of the
+    /// moment when the interface changed has a wrong sender.
+    fn write_port(&self, port: &Port) {
+        let address = |own: Option<IpAddr>| own.map_or_else(Addr::default, Addr::from);
+        self.maps.ports.store(
+            port_index(port.ifindex),
+            layout::Interface {
+                mac: MacAddr::new(port.mac).word(),
+                ifindex: port.ifindex,
+                v4: address(port.v4).v4_word(),
+                v6: address(port.v6),
+            },
+        );
     }
 
     /// Where the program is attached.
@@ -239,6 +256,29 @@ impl Loaded {
             .collect()
     }
 
+    /// The packets that the program hands over; none when they were asked for before.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses a descriptor, or memory for the ring buffer.
+    pub(crate) fn punts(&mut self) -> anyhow::Result<Option<Punts>> {
+        let Some(map) = self.punts.take() else {
+            return Ok(None);
+        };
+        let ring = RingBuf::try_from(map).context("reading the program's packets")?;
+        let [director, clock] = [DIRECTOR, CLOCK].map(|name| -> anyhow::Result<Xdp> {
+            let info = program(&mut self.object, name)?.info()?;
+            Ok(Xdp::from_program_info(
+                info,
+                name.into(),
+                XdpAttachType::Interface,
+            )?)
+        });
+        let maps = Arc::clone(&self.maps);
+        let programs = [director?, clock?];
+        Ok(Some(Punts::new(ring, programs, self.clock, maps)))
+    }
+
     /// The present on the kernel's clock.
     pub(crate) fn moment(&self) -> anyhow::Result<Moment> {
         let program = self
@@ -249,9 +289,8 @@ impl Loaded {
     }
 }
 
-/// Loads every program without attaching, and tells what the verifier says.
-pub(crate) fn verify() -> anyhow::Result<()> {
-    use std::io::Write as _;
+/// Loads every program of the director without attaching, and tells what the verifier says.
+pub(crate) fn verify(out: &mut dyn std::io::Write) -> anyhow::Result<()> {
     let clock = measure_clock()?;
     let sizes = Sizes {
         services: 16,
@@ -260,19 +299,28 @@ pub(crate) fn verify() -> anyhow::Result<()> {
     };
     let mut object = load_object(sizes, cpus()?, clock, None)?;
     let names: Vec<String> = object.programs().map(|(name, _)| name.to_owned()).collect();
-    let mut out = std::io::stdout().lock();
-    for name in names {
-        let info = load_program(&mut object, &name)?.info()?;
-        writeln!(
-            out,
-            "{name}: {} instructions verified, {} bytes translated, {} bytes of machine code",
-            info.verified_instruction_count()
-                .map_or("?".to_owned(), |count| count.to_string()),
-            info.size_translated()
-                .map_or("?".to_owned(), |size| size.to_string()),
-            info.size_jitted(),
-        )?;
+    for name in names.iter().filter(|name| *name != decapsulation::PROGRAM) {
+        report(name, load_program(&mut object, name)?, out)?;
     }
+    Ok(())
+}
+
+/// Tells what the verifier said of a loaded program.
+pub(super) fn report(
+    name: &str,
+    program: &Xdp,
+    out: &mut dyn std::io::Write,
+) -> anyhow::Result<()> {
+    let info = program.info()?;
+    writeln!(
+        out,
+        "{name}: {} instructions verified, {} bytes translated, {} bytes of machine code",
+        info.verified_instruction_count()
+            .map_or("?".to_owned(), |count| count.to_string()),
+        info.size_translated()
+            .map_or("?".to_owned(), |size| size.to_string()),
+        info.size_jitted(),
+    )?;
     Ok(())
 }
 
@@ -343,7 +391,7 @@ fn load_object(
         .map_err(|error| explain(error.into(), "making the maps"))
 }
 
-fn load_program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
+pub(super) fn load_program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
     let program = program(object, name)?;
     program
         .load()
@@ -351,7 +399,7 @@ fn load_program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut 
     Ok(program)
 }
 
-fn program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
+pub(super) fn program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Xdp> {
     let program = object.program_mut(name);
     let program = program.with_context(|| format!("the object has no program {name}"))?;
     Ok(program.try_into()?)
@@ -372,7 +420,7 @@ fn put_rest(object: &mut Ebpf) -> anyhow::Result<()> {
 }
 
 /// The error with the cure, as far as the kernel's answer tells one.
-fn explain(error: anyhow::Error, doing: &str) -> anyhow::Error {
+pub(super) fn explain(error: anyhow::Error, doing: &str) -> anyhow::Error {
     let release = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_default();

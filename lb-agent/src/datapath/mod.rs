@@ -8,20 +8,32 @@
 //! | `object` | the compiled program, embedded |
 //! | `load` | the program into the kernel, with its maps |
 //! | `attach` | the program on interfaces |
+//! | `decapsulation` | the program of real servers, apart from all others |
 //! | `pin`, `link` | the pin directory: mount, lock, removal |
 //! | `maps` | every map by name, made or adopted |
 //! | `mapped` | a map's array as memory of this process |
 //! | `clock` | the kernel's HZ and the current tick |
 //! | `kernel` | services, servers and ways into maps, counts out of them |
+//! | `describe` | what the model says, in the maps' words |
+//! | `servers`, `hints` | what follows from all servers together |
+//! | `asked` | what follows from all services together |
+//! | `rules` | the mark rules |
 //! | `directory` | which record a service's packets find |
+//! | `schedule` | what schedulers need in the maps |
 //! | `pool`, `grace` | places in arrays, used again after a grace period |
 //! | `flows` | the flow table: listing, expiry, counts |
+//! | `table` | the flow table: lookups and insertions |
+//! | `punts` | packets from the program, and to it |
 
+mod asked;
 mod attach;
 mod clock;
+pub(crate) mod decapsulation;
+mod describe;
 mod directory;
 mod flows;
 mod grace;
+mod hints;
 mod kernel;
 mod link;
 mod load;
@@ -30,6 +42,14 @@ mod maps;
 mod object;
 mod pin;
 mod pool;
+mod punts;
+mod rules;
+mod schedule;
+mod servers;
+mod table;
+
+pub(crate) use attach::Port;
+pub(crate) use punts::{Punt, Punts};
 
 use crate::config::Config;
 use crate::model::Datapath;
@@ -59,5 +79,9 @@ pub(crate) fn detach(config: &Config) -> anyhow::Result<()> {
 ///
 /// When the kernel refuses one.
 pub(crate) fn verify(_config: &Config) -> anyhow::Result<()> {
-    load::verify()
+    let mut out = std::io::stdout().lock();
+    let director = load::verify(&mut out);
+    // One that is refused does not keep the other from being looked at.
+    decapsulation::verify(&mut out)?;
+    director
 }

@@ -28,6 +28,16 @@ impl PinDir {
     ///
     /// When there can be no bpffs, or when another agent holds the directory.
     pub(crate) fn open(root: &Path) -> anyhow::Result<Self> {
+        Self::open_layout(root, LAYOUT)
+    }
+
+    /// The same for pins of another program than the director's, whose maps have a layout of
+    /// their own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub(crate) fn open_layout(root: &Path, layout: u32) -> anyhow::Result<Self> {
         prepare(root).map_err(|error| {
             let cure = match super::attach::errno(&error) {
                 Some(Errno::EPERM | Errno::EACCES) => {
@@ -38,16 +48,16 @@ impl PinDir {
             };
             error.context(format!("pin path {}: {cure}", root.display()))
         })?;
-        let path = Self::path_in(root);
+        let path = Self::path_in(root, layout);
         make(&path).with_context(|| format!("pin path {}", path.display()))?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
     }
 
-    /// Where this layout's pins are under a pin path.
+    /// Where a layout's pins are under a pin path.
     #[must_use]
-    pub(crate) fn path_in(root: &Path) -> PathBuf {
-        root.join(format!("v{LAYOUT}"))
+    pub(crate) fn path_in(root: &Path, layout: u32) -> PathBuf {
+        root.join(format!("v{layout}"))
     }
 
     /// Where a map is pinned.
@@ -60,8 +70,7 @@ impl PinDir {
     /// dots, which a bpffs refuses, and may change.
     #[must_use]
     pub(crate) fn link(&self, port: PinnedPort) -> PathBuf {
-        let mode = mode_name(port.mode);
-        self.path.join(format!("{LINK}{}-{mode}", port.ifindex))
+        self.path.join(port.file_name())
     }
 
     /// The interfaces of which links are pinned.
@@ -70,12 +79,7 @@ impl PinDir {
     ///
     /// When the directory cannot be read.
     pub(crate) fn links(&self) -> anyhow::Result<Vec<PinnedPort>> {
-        let mut ports = Vec::new();
-        for entry in fs::read_dir(&self.path).with_context(|| self.path.display().to_string())? {
-            let name = entry?.file_name();
-            ports.extend(name.to_str().and_then(PinnedPort::from_file_name));
-        }
-        Ok(ports)
+        PinnedPort::all_in(&self.path)
     }
 
     /// Removes the pin of an interface's link, which takes the program off the interface.
@@ -132,6 +136,26 @@ pub(crate) struct PinnedPort {
 }
 
 impl PinnedPort {
+    /// Those whose links are pinned in a directory, whoever holds it.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
+    pub(crate) fn all_in(path: &Path) -> anyhow::Result<Vec<Self>> {
+        let mut ports = Vec::new();
+        for entry in fs::read_dir(path).with_context(|| path.display().to_string())? {
+            let name = entry?.file_name();
+            ports.extend(name.to_str().and_then(Self::from_file_name));
+        }
+        Ok(ports)
+    }
+
+    /// The pin's name.
+    #[must_use]
+    pub(crate) fn file_name(self) -> String {
+        format!("{LINK}{}-{}", self.ifindex, mode_name(self.mode))
+    }
+
     fn from_file_name(name: &str) -> Option<Self> {
         let (ifindex, mode) = name.strip_prefix(LINK)?.split_once('-')?;
         let mode = [AttachMode::Native, AttachMode::Generic]

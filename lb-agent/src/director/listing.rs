@@ -3,9 +3,13 @@
 use super::Director;
 use crate::model::{Flow, Server, ServerId, Service};
 use lb_common::api::{
-    Agent, Connection, Daemons, ServerAddress, ServerStatus, ServiceStatus, Services, Timeouts,
+    Agent, Connection, Daemons, Marks, Origin, ServerAddress, ServerStatus, ServiceStatus,
+    Services, Setting, SettingStatus, Settings, Timeouts,
 };
 use std::collections::BTreeMap;
+
+/// Whether sync daemons exchange connections with peers: they are kept and listed so far.
+const DAEMONS_SERVED: bool = false;
 
 /// Connections, walked without holding the director up.
 pub(crate) struct Connections {
@@ -26,9 +30,15 @@ impl Iterator for Connections {
                 address,
                 port,
                 server,
+                server_port,
                 state,
                 expires,
             } = flow;
+            let known = *self.servers.get(&server)?;
+            let server_port = server_port.unwrap_or(match known.port {
+                0 => port,
+                own => own,
+            });
             Some(Connection {
                 protocol,
                 expires,
@@ -37,7 +47,10 @@ impl Iterator for Connections {
                 client_port,
                 address,
                 port,
-                server: *self.servers.get(&server)?,
+                server: ServerAddress {
+                    port: server_port,
+                    ..known
+                },
                 engine: None,
             })
         })
@@ -101,6 +114,40 @@ impl Director {
                 .daemons()
                 .map(|(role, daemon)| (role, daemon.clone()))
                 .collect(),
+            served: DAEMONS_SERVED,
+        }
+    }
+
+    /// The mark rules.
+    pub(crate) fn marks(&self) -> Marks {
+        Marks {
+            rules: self.model.marks().to_vec(),
+        }
+    }
+
+    /// The settings.
+    pub(crate) fn settings(&self) -> Settings {
+        let status = |name: Setting| {
+            let (value, origin) = self.setting(name);
+            SettingStatus {
+                name,
+                value,
+                origin,
+            }
+        };
+        Settings {
+            settings: Setting::ALL.map(status).to_vec(),
+        }
+    }
+
+    /// A setting's value, and who chose it.
+    pub(super) fn setting(&self, setting: Setting) -> (u32, Origin) {
+        if let Some(value) = self.model.settings().get(&setting) {
+            (*value, Origin::Edit)
+        } else if let Some(value) = self.configured.get(&setting) {
+            (*value, Origin::Configuration)
+        } else {
+            (setting.default(), Origin::Default)
         }
     }
 
@@ -109,6 +156,7 @@ impl Director {
         ServiceStatus {
             service: service.address,
             options: service.options.clone(),
+            no_server: service.no_server,
             counters: self.accounts.service(&self.model, service.id, read),
             rates: self
                 .service_rates
@@ -137,7 +185,7 @@ impl Director {
                 .get(&server.id)
                 .map(|estimator| estimator.rates())
                 .unwrap_or_default(),
-            next: self.ways.next(server.address.address),
+            next: self.ways.next(server),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A datapath in memory, written by changes alone as one over maps is.
 
-use crate::model::seam::{About, Datapath, Flow, Limits, Reading};
+use crate::model::seam::{About, Datapath, Flow, Limits, Outlet, Reading};
 use crate::model::{Change, Model, ServerId, ServiceId, Standing};
 use crate::net::NextHop;
 use lb_common::api::{ServerAddress, ServiceAddress, Timeouts};
@@ -18,6 +18,7 @@ pub(crate) struct Tables {
     pub(crate) servers: BTreeMap<ServerId, ServerEntry>,
     pub(crate) flows: Vec<Flow>,
     pub(crate) timeouts: Option<Timeouts>,
+    pub(crate) settings: Option<u32>,
     pub(crate) limits: Option<Limits>,
     /// Every write fails while it is set.
     pub(crate) broken: bool,
@@ -38,6 +39,8 @@ pub(crate) struct ServerEntry {
     pub(crate) address: ServerAddress,
     pub(crate) live: bool,
     pub(crate) hop: Option<NextHop>,
+    /// Packets go to the director's own stack.
+    pub(crate) here: bool,
     pub(crate) reading: Reading,
 }
 
@@ -71,6 +74,7 @@ impl Memory {
             address,
             port,
             server,
+            server_port: None,
             state: "ESTABLISHED",
             expires: 900,
         });
@@ -136,6 +140,7 @@ impl Tables {
             address: server.address,
             live,
             hop: None,
+            here: false,
             reading: Reading::default(),
         });
         assert_eq!(
@@ -191,18 +196,30 @@ impl Datapath for Memory {
                 Change::ServerAdopted(_)
                 | Change::ServiceZeroed(_)
                 | Change::TimeoutsChanged
-                | Change::DaemonsChanged => {}
+                | Change::DaemonsChanged
+                | Change::MarksChanged
+                | Change::SettingsChanged => {}
             }
         }
         Ok(())
     }
 
-    fn set_next_hop(&mut self, server: ServerId, hop: Option<&NextHop>) -> anyhow::Result<()> {
-        self.tables()
-            .servers
-            .get_mut(&server)
-            .expect("next hops are set for known servers")
-            .hop = hop.cloned();
+    fn set_outlet(&mut self, server: ServerId, outlet: Outlet<'_>) -> anyhow::Result<()> {
+        let mut tables = self.tables();
+        let entry = tables.servers.get_mut(&server);
+        let entry = entry.expect("outlets are set for known servers");
+        entry.here = outlet == Outlet::Here;
+        entry.hop = match outlet {
+            Outlet::Hop(hop) => Some(hop.clone()),
+            Outlet::Here | Outlet::Nowhere => None,
+        };
+        Ok(())
+    }
+
+    fn set_settings(&mut self, bits: u32) -> anyhow::Result<()> {
+        let mut tables = self.tables();
+        anyhow::ensure!(!tables.broken, "broken for the test");
+        tables.settings = Some(bits);
         Ok(())
     }
 

@@ -7,7 +7,10 @@ use crate::model::tests::{
     service_options,
 };
 use crate::state::tests::TestDirectory;
-use lb_common::api::{Next, Protocol, ServiceAddress, ServiceStatus, Timeouts};
+use lb_common::api::{
+    Forwarding, MarkRule, Next, NoServer, Protocol, ServerOptions, ServiceAddress, ServiceStatus,
+    Timeouts, Tunnel,
+};
 use proptest::prelude::*;
 
 /// A director whose directory and maps outlive it.
@@ -72,7 +75,7 @@ impl Lab {
 
 fn start(directory: &TestDirectory, maps: &Memory) -> anyhow::Result<Director> {
     let (store, state) = Store::open(&directory.join("state"))?;
-    Director::start(store, state, Box::new(maps.clone()))
+    Director::start(store, state, Box::new(maps.clone()), BTreeMap::new())
 }
 
 fn zero(of: u8) -> Edit {
@@ -256,7 +259,7 @@ fn next_hops_reach_every_server_of_the_address() {
     lab.edit(&[add_service(1), add_service(2), add_server(1, 1)]);
     let address = server(1).address;
     assert_eq!(lab.director.wanted(), BTreeSet::from([address]));
-    lab.director.set_next_hop(address, Ok(hop()));
+    lab.director.set_reach(address, Reach::Hop(hop()));
     lab.edit(&[add_server(2, 1)]);
     for of in [1, 2] {
         let entry = lab.maps.tables().servers[&lab.id(of, 1)].clone();
@@ -270,9 +273,111 @@ fn next_hops_reach_every_server_of_the_address() {
         );
     }
     let why = "no route to it: add one".to_owned();
-    lab.director.set_next_hop(address, Err(why.clone()));
+    lab.director.set_reach(address, Reach::Nowhere(why.clone()));
     assert_eq!(lab.maps.tables().servers[&lab.id(1, 1)].hop, None);
     assert_eq!(lab.status(1).servers[0].next, Next::Unresolved { why });
+}
+
+#[test]
+fn a_server_on_the_director_needs_no_way_but_to_be_masqueraded() {
+    let mut lab = Lab::new();
+    lab.edit(&[add_service(1), add_server(1, 1)]);
+    let address = server(1).address;
+    lab.director.set_reach(address, Reach::Here);
+    assert_eq!(lab.status(1).servers[0].next, Next::Local);
+    assert!(lab.maps.tables().servers[&lab.id(1, 1)].here);
+
+    let forward = |forwarding| Edit::EditServer {
+        service: service(1),
+        server: server(1),
+        options: ServerOptions {
+            forwarding,
+            ..server_options(1)
+        },
+    };
+    lab.edit(&[forward(Forwarding::Masquerade)]);
+    let next = lab.status(1).servers[0].next.clone();
+    let Next::Unresolved { why } = next else {
+        panic!("{next:?}");
+    };
+    assert!(why.contains("use -g"), "{why}");
+    assert!(!lab.maps.tables().servers[&lab.id(1, 1)].here);
+    lab.edit(&[forward(Forwarding::Tunnel(Tunnel::Ipip))]);
+    assert_eq!(lab.status(1).servers[0].next, Next::Local);
+
+    // Wherever its address is, when it is said to be here.
+    lab.director.set_reach(address, Reach::Hop(hop()));
+    lab.edit(&[forward(Forwarding::Local)]);
+    assert_eq!(lab.status(1).servers[0].next, Next::Local);
+    assert!(lab.maps.tables().servers[&lab.id(1, 1)].here);
+}
+
+#[test]
+fn a_tunnel_needs_an_address_to_send_from() {
+    let mut lab = Lab::new();
+    lab.edit(&[add_service(1), add_server(1, 1)]);
+    let address = server(1).address;
+    lab.edit(&[Edit::EditServer {
+        service: service(1),
+        server: server(1),
+        options: ServerOptions {
+            forwarding: Forwarding::Tunnel(Tunnel::Ipip),
+            ..server_options(1)
+        },
+    }]);
+    lab.director.set_reach(address, Reach::Hop(hop()));
+    let next = lab.status(1).servers[0].next.clone();
+    let Next::Unresolved { why } = next else {
+        panic!("{next:?}");
+    };
+    assert!(why.contains("no IPv4 address"), "{why}");
+    assert_eq!(lab.maps.tables().servers[&lab.id(1, 1)].hop, None);
+    let with_source = NextHop {
+        preferred_source: Some([10, 0, 0, 2].into()),
+        ..hop()
+    };
+    lab.director
+        .set_reach(address, Reach::Hop(with_source.clone()));
+    assert_eq!(
+        lab.maps.tables().servers[&lab.id(1, 1)].hop,
+        Some(with_source)
+    );
+}
+
+#[test]
+fn settings_marks_and_answers_survive_the_agent() {
+    let mut lab = Lab::new();
+    let rule = MarkRule {
+        protocol: None,
+        from: None,
+        to: None,
+        ports: None,
+        interface: Some("eth1".to_owned()),
+        mark: 7,
+    };
+    lab.edit(&[
+        add_service(1),
+        Edit::SetNoServer {
+            service: service(1),
+            answer: NoServer::Reset,
+        },
+        Edit::AddMarkRule { rule: rule.clone() },
+        Edit::Set {
+            name: "pmtu_disc".to_owned(),
+            value: Some(0),
+        },
+    ]);
+    // Once from the journal, once from a snapshot.
+    for _ in 0..2 {
+        lab.restart();
+        assert_eq!(lab.status(1).no_server, NoServer::Reset);
+        assert_eq!(lab.director.marks().rules, std::slice::from_ref(&rule));
+        assert_eq!(
+            lab.maps.tables().settings,
+            Some(Setting::ConnReuseMode.bits(1))
+        );
+        lab.director.compact();
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Carrying an edit out.
 
 use super::supported::supported;
-use super::{Change, Model, Server, ServerId, Service, ServiceId, Standing};
+use super::{Change, Model, Server, ServerId, Service, ServiceId, Standing, Step};
 use lb_common::api::{
-    Edit, Refusal, ServerAddress, ServerOptions, ServiceAddress, ServiceOptions, Timeouts,
+    Edit, MarkRule, NoServer, Refusal, ServerAddress, ServerOptions, ServiceAddress,
+    ServiceOptions, Setting, Timeouts,
 };
 
 impl Model {
@@ -64,6 +65,13 @@ impl Model {
                 self.set_daemon(*role, None);
                 vec![Change::DaemonsChanged]
             }
+            Edit::SetNoServer { service, answer } => self.set_no_server(service, *answer),
+            Edit::AddMarkRule { rule } => self.set_marks(|marks| marks.push(rule.clone())),
+            Edit::DeleteMarkRule { rule } => {
+                self.set_marks(|marks| marks.retain(|other| other != rule))
+            }
+            Edit::Set { name, value } => Setting::from_name(name)
+                .map_or_else(Vec::new, |setting| self.set_setting(setting, *value)),
         }
     }
 
@@ -87,9 +95,14 @@ impl Model {
             id,
             address: *address,
             options: options.clone(),
+            no_server: NoServer::default(),
             added: self.place(),
         };
         self.set_service(id, Some(service));
+        // What another service went through that had the id in this batch, counts no more.
+        let scheduler = options.scheduler.clone();
+        self.steps
+            .insert(id, vec![Step::Begin, Step::Schedule(scheduler)]);
         vec![Change::ServiceAdded(id)]
     }
 
@@ -100,7 +113,33 @@ impl Model {
         let id = service.id;
         service.options = options.clone();
         self.set_service(id, Some(service));
+        self.step(id, Step::Schedule(options.scheduler.clone()));
         vec![Change::ServiceChanged(id)]
+    }
+
+    fn set_no_server(&mut self, address: &ServiceAddress, answer: NoServer) -> Vec<Change> {
+        let Some(mut service) = self.service_at(address).cloned() else {
+            return Vec::new();
+        };
+        let id = service.id;
+        service.no_server = answer;
+        self.set_service(id, Some(service));
+        vec![Change::ServiceChanged(id)]
+    }
+
+    fn set_marks(&mut self, change: impl FnOnce(&mut Vec<MarkRule>)) -> Vec<Change> {
+        self.undo.push(super::Undo::Marks(self.marks.clone()));
+        change(&mut self.marks);
+        vec![Change::MarksChanged]
+    }
+
+    fn set_setting(&mut self, setting: Setting, value: Option<u32>) -> Vec<Change> {
+        self.undo.push(super::Undo::Settings(self.settings.clone()));
+        match value {
+            Some(value) => self.settings.insert(setting, value),
+            None => self.settings.remove(&setting),
+        };
+        vec![Change::SettingsChanged]
     }
 
     fn delete_service(&mut self, id: ServiceId) -> Vec<Change> {
@@ -148,9 +187,11 @@ impl Model {
             service: *service,
             address: *address,
             options: options.clone(),
+            last_weight: options.weight,
             standing,
         };
         self.set_server(id, Some(server));
+        self.step(service_id, Step::Add(id, options.weight));
         changes
     }
 
@@ -166,7 +207,11 @@ impl Model {
         let mut server = server.clone();
         let id = server.id;
         server.options = options.clone();
+        if options.weight != 0 {
+            server.last_weight = options.weight;
+        }
         self.set_server(id, Some(server));
+        self.step(service, Step::Weigh(id, options.weight));
         vec![Change::ServerChanged(id), Change::ServersChanged(service)]
     }
 
@@ -180,6 +225,7 @@ impl Model {
             service: Some(service),
         };
         self.set_server(id, Some(server));
+        self.step(service, Step::Remove(id));
         vec![Change::ServerRetired(id), Change::ServersChanged(service)]
     }
 

@@ -32,6 +32,10 @@ pub(crate) enum Change {
     TimeoutsChanged,
     /// A sync daemon was started or stopped.
     DaemonsChanged,
+    /// The mark rules are others.
+    MarksChanged,
+    /// The settings are others.
+    SettingsChanged,
 }
 
 /// The changes of a batch as one step from the model before to `model`.
@@ -59,7 +63,9 @@ fn holds(model: &Model, change: &Change) -> bool {
         Change::Everything
         | Change::ServiceRemoved(..)
         | Change::TimeoutsChanged
-        | Change::DaemonsChanged => true,
+        | Change::DaemonsChanged
+        | Change::MarksChanged
+        | Change::SettingsChanged => true,
         Change::ServerRetired(id) => live(id) == Some(false),
         Change::ServerAdded(id) | Change::ServerAdopted(id) | Change::ServerChanged(id) => {
             live(id) == Some(true)
@@ -85,5 +91,7 @@ fn step(change: &Change) -> u8 {
         Change::ServiceZeroed(_) => 9,
         Change::TimeoutsChanged => 10,
         Change::DaemonsChanged => 11,
+        Change::MarksChanged => 12,
+        Change::SettingsChanged => 13,
     }
 }

@@ -3,11 +3,12 @@
 //! ipvs: net/netfilter/ipvs/ip_vs_ctl.c:ip_vs_add_service, ip_vs_edit_service, ip_vs_add_dest,
 //! ip_vs_edit_dest, ip_vs_new_dest, ip_vs_set_timeout
 
-use super::{Model, Service};
+use super::{Model, Server, Service, Standing};
 use lb_common::api::{
-    DaemonRole, Edit, Family, Forwarding, Netmask, Refusal, RefusalKind, ServerAddress,
-    ServerOptions, ServiceAddress, ServiceOptions, Timeouts, Tunnel,
+    DaemonRole, Edit, Family, Forwarding, MarkRule, Netmask, Refusal, RefusalKind, ServerAddress,
+    ServerOptions, ServiceAddress, ServiceOptions, Setting, Timeouts, Tunnel,
 };
+use lb_common::layout::MARK_RULES;
 use std::net::IpAddr;
 
 /// The schedulers that ipvs knows; `none` chooses no server.
@@ -16,8 +17,8 @@ const SCHEDULERS: [&str; 15] = [
     "none",
 ];
 
-/// The greatest weight, ipvsadm's.
-const WEIGHT_MAX: u32 = 65535;
+/// The greatest weight: ipvs has a signed number for it, and refuses less than 0.
+const WEIGHT_MAX: u32 = i32::MAX.unsigned_abs();
 
 /// The longest timeout, ipvsadm's: 31 days, in seconds.
 const TIMEOUT_MAX: u32 = 31 * 86400;
@@ -48,14 +49,19 @@ impl Model {
                 options,
             } => {
                 let known = self.known(service)?;
+                self.check_families(service, server)?;
                 check_server(service, server, options)?;
                 self.listed(known, server)
             }
             Edit::DeleteServer { service, server } => self.listed(self.known(service)?, server),
             Edit::Zero { service } => service.as_ref().map_or(Ok(()), |s| self.known(s).map(drop)),
             Edit::SetTimeouts { timeouts } => check_timeouts(timeouts),
-            Edit::StartDaemon { role, .. } => self.check_daemon(*role, false),
+            Edit::StartDaemon { role, .. } => self.check_new_daemon(*role),
             Edit::StopDaemon { role } => self.check_daemon(*role, true),
+            Edit::SetNoServer { service, .. } => self.known(service).map(drop),
+            Edit::AddMarkRule { rule } => self.check_new_rule(rule),
+            Edit::DeleteMarkRule { rule } => self.check_known_rule(rule),
+            Edit::Set { name, value } => Setting::check(name, *value).map(drop),
         }
     }
 
@@ -86,6 +92,7 @@ impl Model {
         options: &ServerOptions,
     ) -> Result<(), Refusal> {
         let service = self.known(address)?;
+        self.check_families(address, server)?;
         check_server(address, server, options)?;
         if self.listed(service, server).is_ok() {
             let message = format!("server {server} is in service {address}: edit it with -e");
@@ -119,6 +126,40 @@ impl Model {
         Ok(())
     }
 
+    /// The synchronisation protocol has one family for a connection and its server.
+    ///
+    /// ipvs: net/netfilter/ipvs/ip_vs_ctl.c:ip_vs_genl_set_cmd
+    fn check_families(
+        &self,
+        service: &ServiceAddress,
+        server: &ServerAddress,
+    ) -> Result<(), Refusal> {
+        if service.family() == Family::of(server.address) || self.daemons.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "server {server} of service {service}: while a sync daemon runs, servers are of their \
+             service's address family; stop it with --stop-daemon"
+        );
+        refuse(RefusalKind::Invalid, message)
+    }
+
+    fn check_new_daemon(&self, role: DaemonRole) -> Result<(), Refusal> {
+        let is_mixed = |server: &&Server| {
+            let live = matches!(server.standing, Standing::Live { .. });
+            live && server.service.family() != Family::of(server.address.address)
+        };
+        if let Some(server) = self.servers().find(is_mixed) {
+            let message = format!(
+                "no sync daemon while a server is of another address family than its service, as \
+                 {} of {} is",
+                server.address, server.service
+            );
+            return refuse(RefusalKind::Invalid, message);
+        }
+        self.check_daemon(role, false)
+    }
+
     fn check_daemon(&self, role: DaemonRole, runs: bool) -> Result<(), Refusal> {
         let role_name = match role {
             DaemonRole::Master => "master",
@@ -135,6 +176,60 @@ impl Model {
             ),
             (true, true) | (false, false) => Ok(()),
         }
+    }
+
+    fn check_new_rule(&self, rule: &MarkRule) -> Result<(), Refusal> {
+        let invalid = |what: &str| {
+            let message = format!("mark rule {rule}: {what}");
+            refuse(RefusalKind::Invalid, message)
+        };
+        let MarkRule {
+            protocol: _,
+            from,
+            to,
+            ports,
+            interface,
+            mark,
+        } = rule;
+        if *mark == 0 {
+            return invalid("the mark is 0, which packets without a mark have: choose another");
+        }
+        if ports.is_some_and(|(first, last)| first > last) {
+            return invalid("the first port is above the last one");
+        }
+        if let (Some(from), Some(to)) = (from, to)
+            && Family::of(from.address()) != Family::of(to.address())
+        {
+            return invalid("the networks are of different address families: add a rule for each");
+        }
+        // IFNAMSIZ, less the byte that ends it.
+        if interface
+            .as_ref()
+            .is_some_and(|name| name.is_empty() || name.len() > 15)
+        {
+            return invalid("an interface's name has 1 to 15 characters");
+        }
+        if self.marks.contains(rule) {
+            let message = format!("mark rule {rule} exists already");
+            return refuse(RefusalKind::Exists, message);
+        }
+        let used: usize = self.marks.iter().map(|rule| rule.families().len()).sum();
+        if used + rule.families().len() > MARK_RULES as usize {
+            let message = format!(
+                "no room for mark rule {rule}: there is room for {MARK_RULES}, and a rule without \
+                 networks takes that of two; delete one first"
+            );
+            return refuse(RefusalKind::Full, message);
+        }
+        Ok(())
+    }
+
+    fn check_known_rule(&self, rule: &MarkRule) -> Result<(), Refusal> {
+        if self.marks.contains(rule) {
+            return Ok(());
+        }
+        let message = format!("no mark rule {rule}: `lb-ctl mark list` tells which there are");
+        refuse(RefusalKind::NoService, message)
     }
 
     fn known(&self, address: &ServiceAddress) -> Result<&Service, Refusal> {

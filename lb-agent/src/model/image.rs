@@ -1,8 +1,9 @@
 //! A model as it is stored.
 
 use super::{Model, Server, ServerId, Service, Standing};
-use lb_common::api::{DaemonRole, SyncDaemon, Timeouts};
+use lb_common::api::{DaemonRole, MarkRule, Setting, SyncDaemon, Timeouts};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Everything a model holds, without what can be derived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,10 @@ pub(crate) struct Image {
     reserved: Vec<ServerId>,
     timeouts: Timeouts,
     daemons: Vec<(DaemonRole, SyncDaemon)>,
+    #[serde(default)]
+    marks: Vec<MarkRule>,
+    #[serde(default)]
+    settings: BTreeMap<Setting, u32>,
     next: u64,
 }
 
@@ -25,6 +30,8 @@ impl Model {
             reserved: self.reserved.iter().copied().collect(),
             timeouts: self.timeouts,
             daemons: self.daemons.clone().into_iter().collect(),
+            marks: self.marks.clone(),
+            settings: self.settings.clone(),
             next: self.next,
         }
     }
@@ -40,12 +47,16 @@ impl Model {
             reserved,
             timeouts,
             daemons,
+            marks,
+            settings,
             next,
         } = image;
         let mut model = Self::new(super::Limits::NONE);
         model.next = next;
         model.timeouts = timeouts;
         model.daemons = daemons.into_iter().collect();
+        model.marks = marks;
+        model.settings = settings;
         for service in services {
             model.restore_service(service)?;
         }
@@ -78,7 +89,9 @@ impl Model {
         Ok(())
     }
 
-    fn restore_server(&mut self, server: Server) -> Result<(), String> {
+    fn restore_server(&mut self, mut server: Server) -> Result<(), String> {
+        // Older agents did not keep it.
+        server.last_weight = server.last_weight.max(server.options.weight);
         let named = format!("server {} of service {}", server.address, server.service);
         if self.server(server.id).is_some() {
             return Err(format!("server id {} is there twice", server.id.0));

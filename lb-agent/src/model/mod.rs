@@ -23,12 +23,13 @@ pub(crate) mod tests;
 
 pub(crate) use change::{Change, settle};
 pub(crate) use image::Image;
-pub(crate) use seam::{About, Datapath, Flow, Limits, Reading};
-pub(crate) use supported::{server_supported, service_supported};
+pub(crate) use seam::{About, Datapath, Flow, Limits, Outlet, Reading};
+pub(crate) use supported::{NO_SCHEDULER, service_supported};
 
 use ids::Ids;
 use lb_common::api::{
-    DaemonRole, ServerAddress, ServerOptions, ServiceAddress, ServiceOptions, SyncDaemon, Timeouts,
+    DaemonRole, MarkRule, NoServer, ServerAddress, ServerOptions, ServiceAddress, ServiceOptions,
+    Setting, SyncDaemon, Timeouts,
 };
 use lb_common::state::{UDP_TIMEOUT, tcp::State};
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,9 @@ pub(crate) struct Service {
     pub(crate) address: ServiceAddress,
     /// How it schedules.
     pub(crate) options: ServiceOptions,
+    /// What clients hear without a server.
+    #[serde(default)]
+    pub(crate) no_server: NoServer,
     /// Its place in the order of addition.
     pub(crate) added: u64,
 }
@@ -69,6 +73,9 @@ pub(crate) struct Server {
     pub(crate) address: ServerAddress,
     /// How it is used.
     pub(crate) options: ServerOptions,
+    /// Its weight before it was quiesced, if it is; mh goes by that.
+    #[serde(default)]
+    pub(crate) last_weight: u32,
     /// Whether it may get new connections.
     pub(crate) standing: Standing,
 }
@@ -107,11 +114,31 @@ pub(crate) struct Model {
     reserved: BTreeSet<ServerId>,
     timeouts: Timeouts,
     daemons: BTreeMap<DaemonRole, SyncDaemon>,
+    marks: Vec<MarkRule>,
+    /// The settings that edits gave a value.
+    settings: BTreeMap<Setting, u32>,
     /// The `added` of what is added next.
     next: u64,
     limits: Limits,
     index: Index,
     undo: Vec<Undo>,
+    /// What schedulers have to go through for the edits since the last commit, in order.
+    steps: HashMap<ServiceId, Vec<Step>>,
+}
+
+/// What an edit means to a service's scheduler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The service is new.
+    Begin,
+    /// It has this scheduler; perhaps it had it before.
+    Schedule(String),
+    /// A server came to the front of the list.
+    Add(ServerId, u32),
+    /// A server has this weight; perhaps it had it before.
+    Weigh(ServerId, u32),
+    /// A server is gone.
+    Remove(ServerId),
 }
 
 /// What can be derived from the tables, kept beside them for speed.
@@ -136,6 +163,8 @@ enum Undo {
     Server(ServerId, Option<Server>),
     Timeouts(Timeouts),
     Daemon(DaemonRole, Option<SyncDaemon>),
+    Marks(Vec<MarkRule>),
+    Settings(BTreeMap<Setting, u32>),
 }
 
 impl Model {
@@ -147,10 +176,13 @@ impl Model {
             reserved: BTreeSet::new(),
             timeouts: TIMEOUTS,
             daemons: BTreeMap::new(),
+            marks: Vec::new(),
+            settings: BTreeMap::new(),
             next: 0,
             limits,
             index: Index::default(),
             undo: Vec::new(),
+            steps: HashMap::new(),
         }
     }
 
@@ -201,6 +233,11 @@ impl Model {
         self.servers.get(&id)
     }
 
+    /// What a service's scheduler has to go through for the edits since the last commit.
+    pub(crate) fn steps_of(&self, service: ServiceId) -> &[Step] {
+        self.steps.get(&service).map_or(&[], Vec::as_slice)
+    }
+
     /// The session timeouts, in seconds.
     pub(crate) fn timeouts(&self) -> Timeouts {
         self.timeouts
@@ -209,6 +246,16 @@ impl Model {
     /// The sync daemons, master first.
     pub(crate) fn daemons(&self) -> impl Iterator<Item = (DaemonRole, &SyncDaemon)> {
         self.daemons.iter().map(|(role, daemon)| (*role, daemon))
+    }
+
+    /// The mark rules, in the order in which packets meet them.
+    pub(crate) fn marks(&self) -> &[MarkRule] {
+        &self.marks
+    }
+
+    /// The settings that edits gave a value.
+    pub(crate) fn settings(&self) -> &BTreeMap<Setting, u32> {
+        &self.settings
     }
 
     /// Gives the id of a retired server, or a reserved one, to be used again; returns the server.
@@ -256,6 +303,7 @@ impl Model {
     /// Makes everything applied so far final.
     pub(crate) fn commit(&mut self) {
         self.undo.clear();
+        self.steps.clear();
     }
 
     /// Takes back everything applied since the last commit.
@@ -266,9 +314,16 @@ impl Model {
                 Undo::Server(id, before) => self.set_server(id, before),
                 Undo::Timeouts(before) => self.timeouts = before,
                 Undo::Daemon(role, before) => self.set_daemon(role, before),
+                Undo::Marks(before) => self.marks = before,
+                Undo::Settings(before) => self.settings = before,
             }
         }
         self.undo.clear();
+        self.steps.clear();
+    }
+
+    fn step(&mut self, service: ServiceId, step: Step) {
+        self.steps.entry(service).or_default().push(step);
     }
 
     fn set_service(&mut self, id: ServiceId, service: Option<Service>) {

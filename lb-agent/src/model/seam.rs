@@ -1,6 +1,7 @@
 //! The seam to what forwards packets.
 
 use super::{Change, Model, ServerId};
+use crate::datapath::Punts;
 use crate::net::NextHop;
 use lb_common::api::{Counters, Interface, Protocol, Timeouts};
 use std::net::IpAddr;
@@ -51,6 +52,17 @@ pub(crate) struct Reading {
     pub(crate) counters: Counters,
 }
 
+/// Where packets for a server go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outlet<'a> {
+    /// To another machine.
+    Hop(&'a NextHop),
+    /// To the director's own network stack.
+    Here,
+    /// Nowhere at present: they are held back.
+    Nowhere,
+}
+
 /// One entry of the flow table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Flow {
@@ -66,6 +78,8 @@ pub(crate) struct Flow {
     pub(crate) port: u16,
     /// The server.
     pub(crate) server: ServerId,
+    /// The port at the server where it is not the server's own; 0 for a template of all ports.
+    pub(crate) server_port: Option<u16>,
     /// The state's ipvs name.
     pub(crate) state: &'static str,
     /// Seconds until it expires.
@@ -95,18 +109,23 @@ pub(crate) trait Datapath: Send {
     /// When a table cannot be written; then packets are forwarded as before the call.
     fn write(&mut self, model: &Model, changes: &[Change]) -> anyhow::Result<()>;
 
-    /// The way to a server became known, changed, or is lost (none: its packets are held back).
-    /// A new server has none.
+    /// The way to a server became known, changed, or is lost. A new server has none.
     ///
     /// # Errors
     /// When the table cannot be written.
-    fn set_next_hop(&mut self, server: ServerId, hop: Option<&NextHop>) -> anyhow::Result<()>;
+    fn set_outlet(&mut self, server: ServerId, outlet: Outlet<'_>) -> anyhow::Result<()>;
 
     /// Sets the session timeouts, in seconds, none of them 0.
     ///
     /// # Errors
     /// When the table cannot be written; then the timeouts are as before.
     fn set_timeouts(&mut self, timeouts: &Timeouts) -> anyhow::Result<()>;
+
+    /// Sets the settings, as bits of [`lb_common::layout::settings`].
+    ///
+    /// # Errors
+    /// When the table cannot be written; then the settings are as before.
+    fn set_settings(&mut self, bits: u32) -> anyhow::Result<()>;
 
     /// What was counted for a server; zeroes for one without entry.
     fn reading(&self, server: ServerId) -> Reading;
@@ -122,6 +141,15 @@ pub(crate) trait Datapath: Send {
     /// table a call. Returns retired and unknown servers to which no flow refers any more; the
     /// same one may be returned again.
     fn sweep(&mut self) -> Vec<ServerId>;
+
+    /// The packets that the program hands to the agent; none when there are none to come, or when
+    /// they were asked for before.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn punts(&mut self) -> anyhow::Result<Option<Punts>> {
+        Ok(None)
+    }
 
     /// Zeroes the entry of a freed server, counters included, before its id is used again.
     ///

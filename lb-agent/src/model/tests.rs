@@ -1,7 +1,10 @@
 //! The model's rules, and what holds whatever the edits.
 
 use super::*;
-use lb_common::api::{Edit, Forwarding, Protocol, RefusalKind};
+use lb_common::api::{
+    Edit, Family, Forwarding, NoServer, Protocol, RefusalKind, Tunnel, TunnelChecksum,
+};
+use lb_common::layout::MARK_RULES;
 use proptest::prelude::*;
 
 pub(crate) fn service(number: u8) -> ServiceAddress {
@@ -67,9 +70,21 @@ pub(crate) fn delete_server(of: u8, number: u8) -> Edit {
     }
 }
 
+fn rule(mark: u32) -> MarkRule {
+    MarkRule {
+        protocol: Some(Protocol::Udp),
+        from: None,
+        to: "10.0.0.0/8".parse().ok(),
+        ports: Some((5000, 5010)),
+        interface: None,
+        mark,
+    }
+}
+
 /// Any edit this version supports, over few enough objects for them to meet often.
 pub(crate) fn edits() -> impl Strategy<Value = Edit> {
     let (s, r, w) = (0..4u8, 1..5u8, 0..4u32);
+    let s0 = s.clone();
     prop_oneof![
         1 => (s.clone(), any::<bool>()).prop_map(|(s, wrr)| Edit::AddService {
             service: service(s),
@@ -94,6 +109,16 @@ pub(crate) fn edits() -> impl Strategy<Value = Edit> {
         1 => s.prop_map(|s| Edit::Zero { service: Some(service(s)) }),
         1 => Just(Edit::Zero { service: None }),
         1 => Just(Edit::Clear),
+        1 => (s0, any::<bool>()).prop_map(|(s, silent)| Edit::SetNoServer {
+            service: service(s),
+            answer: if silent { NoServer::Silent } else { NoServer::Icmp },
+        }),
+        2 => (1..4u32).prop_map(|mark| Edit::AddMarkRule { rule: rule(mark) }),
+        1 => (1..4u32).prop_map(|mark| Edit::DeleteMarkRule { rule: rule(mark) }),
+        1 => prop::option::of(0..3u32).prop_map(|value| Edit::Set {
+            name: "conn_reuse_mode".to_owned(),
+            value,
+        }),
         1 => (0..3u32).prop_map(|tcp| Edit::SetTimeouts {
             timeouts: Timeouts { tcp, tcp_fin: 0, udp: 7 },
         }),
@@ -178,7 +203,7 @@ fn values_that_do_not_fit_are_refused() {
         let edit = add(server, server_options(1));
         assert_eq!(kind(model, &edit), RefusalKind::Invalid, "{server}");
     }
-    let edit = add(server(1), server_options(65536));
+    let edit = add(server(1), server_options(1 << 31));
     assert_eq!(kind(model, &edit), RefusalKind::Range);
     let mut options = server_options(1);
     options.lower_threshold = 1;
@@ -198,31 +223,106 @@ fn values_that_do_not_fit_are_refused() {
 #[test]
 fn what_only_ipvs_does_is_refused_with_a_cure() {
     let model = &mut with(&[add_service(1)]);
-    let edit = Edit::AddService {
-        service: service(2),
-        options: service_options("wlc"),
+    let with_engine = |number| {
+        let mut options = service_options("rr");
+        options.persistent = Some(300);
+        options.persistence_engine = Some("sip".to_owned());
+        let service = service(number);
+        Edit::AddService { service, options }
     };
-    let refusal = model.apply(&edit).expect_err("unsupported");
+    let refusal = model.apply(&with_engine(2)).expect_err("unsupported");
     assert_eq!(refusal.kind, RefusalKind::Unsupported);
     assert!(
-        refusal.message.ends_with("choose -s rr or -s wrr"),
+        refusal.message.ends_with("leave out --pe"),
         "{}",
         refusal.message
     );
-    let mut options = server_options(1);
-    options.forwarding = Forwarding::Masquerade;
-    let edit = Edit::AddServer {
-        service: service(1),
-        server: server(1),
-        options,
-    };
-    assert_eq!(kind(model, &edit), RefusalKind::Unsupported);
     // What is wrong with ipvs too is said first.
-    let edit = Edit::AddService {
-        service: service(1),
-        options: service_options("wlc"),
+    assert_eq!(kind(model, &with_engine(1)), RefusalKind::Exists);
+}
+
+#[test]
+fn every_method_family_and_kind_of_service_is_taken() {
+    let mut all = Vec::new();
+    for (protocol, address) in [
+        (Protocol::Tcp, "10.0.0.9"),
+        (Protocol::Udp, "2001:db8::9"),
+        (Protocol::Sctp, "10.0.0.9"),
+    ] {
+        let service = ServiceAddress::Address {
+            protocol,
+            address: address.parse().expect("an address"),
+            port: 0,
+        };
+        let mut options = service_options("rr");
+        options.persistent = Some(300);
+        options.one_packet = protocol == Protocol::Udp;
+        all.push(Edit::AddService { service, options });
+    }
+    let marked = ServiceAddress::Mark {
+        mark: 7,
+        family: Family::Ipv6,
     };
-    assert_eq!(kind(model, &edit), RefusalKind::Exists);
+    all.push(Edit::AddService {
+        service: marked,
+        options: service_options("none"),
+    });
+    let checksum = TunnelChecksum::Full;
+    let methods = [
+        Forwarding::Tunnel(Tunnel::Ipip),
+        Forwarding::Tunnel(Tunnel::Gre { checksum }),
+        Forwarding::Tunnel(Tunnel::Gue { port: 1, checksum }),
+        Forwarding::Tunnel(Tunnel::Gue {
+            port: 1,
+            checksum: TunnelChecksum::Remote,
+        }),
+    ];
+    for (number, forwarding) in (1..).zip(methods) {
+        let mut options = server_options(1);
+        options.forwarding = forwarding;
+        options.upper_threshold = 10;
+        all.push(Edit::AddServer {
+            service: marked,
+            server: server(number),
+            options,
+        });
+    }
+    let model = with(&all);
+    assert_eq!((model.services().count(), model.servers().count()), (4, 4));
+}
+
+#[test]
+fn mark_rules_are_checked() {
+    let model = &mut with(&[Edit::AddMarkRule { rule: rule(1) }]);
+    let mut refused = |change: fn(&mut MarkRule), expected| {
+        let mut rule = rule(2);
+        change(&mut rule);
+        assert_eq!(kind(model, &Edit::AddMarkRule { rule }), expected);
+    };
+    refused(|rule| rule.mark = 0, RefusalKind::Invalid);
+    refused(|rule| rule.mark = 1, RefusalKind::Exists);
+    refused(|rule| rule.ports = Some((2, 1)), RefusalKind::Invalid);
+    refused(|rule| rule.from = "::/0".parse().ok(), RefusalKind::Invalid);
+    refused(
+        |rule| rule.interface = Some("x".repeat(16)),
+        RefusalKind::Invalid,
+    );
+    let unknown = Edit::DeleteMarkRule { rule: rule(2) };
+    assert_eq!(kind(model, &unknown), RefusalKind::NoService);
+
+    // One that is for both families takes two places.
+    for mark in 2..MARK_RULES {
+        let rule = rule(mark);
+        model.apply(&Edit::AddMarkRule { rule }).expect("room");
+    }
+    let mut both = rule(MARK_RULES);
+    both.to = None;
+    let both = Edit::AddMarkRule { rule: both };
+    assert_eq!(kind(model, &both), RefusalKind::Full);
+    let last = Edit::AddMarkRule {
+        rule: rule(MARK_RULES),
+    };
+    model.apply(&last).expect("room for one");
 }
 
 #[test]

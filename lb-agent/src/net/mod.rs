@@ -14,6 +14,7 @@ mod decide;
 mod driver;
 mod handle;
 mod message;
+mod own;
 mod prefix;
 mod requests;
 mod table;
@@ -24,5 +25,7 @@ mod xdp;
 mod lab;
 
 pub(crate) use handle::{Changes, NextHops};
+pub(crate) use own::{interface_address, own_address};
+pub(crate) use requests::interface_mtu;
 pub(crate) use way::{NextHop, Unresolved, Way};
 pub(crate) use xdp::program_id;

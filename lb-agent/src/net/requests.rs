@@ -1,6 +1,7 @@
 //! The questions asked of the kernel; each ends in an [`Answer`] or in the loss of the socket.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 
 use futures_util::stream::StreamExt;
@@ -112,6 +113,23 @@ pub(super) async fn links(requests: &Handle) -> Result<HashMap<u32, Link>, Error
         links.extend(message::link(&answer?));
     }
     Ok(links)
+}
+
+/// The longest packet of the interface of this name, in bytes; none when there is no such one.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) async fn interface_mtu(name: &str) -> io::Result<Option<u32>> {
+    let (connection, requests, _) = rtnetlink::new_connection()?;
+    let connection = tokio::spawn(connection);
+    let request = requests.link().get().match_name(name.to_owned());
+    let answer = Box::pin(request.execute()).next().await;
+    connection.abort();
+    match answer {
+        Some(Ok(answer)) => Ok(message::link(&answer).map(|(_, link)| link.mtu)),
+        Some(Err(error)) => errno(error).map(|_| None).map_err(io::Error::other),
+        None => Ok(None),
+    }
 }
 
 /// All IPv4 and IPv6 neighbour entries.

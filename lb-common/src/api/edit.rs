@@ -1,7 +1,8 @@
 //! What a client asks to change, and what came of it.
 
 use super::{
-    DaemonRole, ServerAddress, ServerOptions, ServiceAddress, ServiceOptions, SyncDaemon, Timeouts,
+    DaemonRole, MarkRule, NoServer, ServerAddress, ServerOptions, ServiceAddress, ServiceOptions,
+    SyncDaemon, Timeouts,
 };
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,31 @@ pub enum Edit {
         /// Master or backup.
         role: DaemonRole,
     },
+    /// What clients of a service hear while no server of it may take their connections; `-E`
+    /// leaves it as it is.
+    SetNoServer {
+        /// Which service.
+        service: ServiceAddress,
+        /// What they hear.
+        answer: NoServer,
+    },
+    /// Adds a mark rule behind the others.
+    AddMarkRule {
+        /// The rule.
+        rule: MarkRule,
+    },
+    /// Deletes a mark rule.
+    DeleteMarkRule {
+        /// The rule.
+        rule: MarkRule,
+    },
+    /// Gives a setting a value.
+    Set {
+        /// The setting's name, as [`super::Setting`] has it.
+        name: String,
+        /// The value; none for what the agent's configuration says.
+        value: Option<u32>,
+    },
 }
 
 /// The answer to `POST /v1/edits`.
@@ -109,7 +135,7 @@ pub struct Refusal {
 pub enum RefusalKind {
     /// EEXIST: the service, server or daemon exists already.
     Exists,
-    /// ESRCH: no such service, or no such daemon.
+    /// ESRCH: no such service, daemon or mark rule.
     NoService,
     /// ENOENT for a server: it is not in the service.
     NoServer,

@@ -1,6 +1,6 @@
 //! What the agent tells about itself and its tables.
 
-use super::{Protocol, ServerAddress, ServerOptions, ServiceAddress, ServiceOptions};
+use super::{NoServer, Protocol, ServerAddress, ServerOptions, ServiceAddress, ServiceOptions};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -58,6 +58,9 @@ pub struct ServiceStatus {
     pub service: ServiceAddress,
     /// How it schedules.
     pub options: ServiceOptions,
+    /// What clients hear while no server may take their connections.
+    #[serde(default)]
+    pub no_server: NoServer,
     /// Its counters since the last zeroing.
     pub counters: Counters,
     /// Its rates.
@@ -98,6 +101,8 @@ pub enum Next {
         /// The next hop's Ethernet address, `aa:bb:cc:dd:ee:ff`.
         mac: String,
     },
+    /// The server is the director itself: packets for it go to its own network stack.
+    Local,
     /// Not yet, or no more; packets for the server are held back meanwhile.
     Unresolved {
         /// Why, and what is missing.
@@ -164,6 +169,9 @@ pub struct Connection {
 pub struct Daemons {
     /// The sync daemons that run, master first.
     pub daemons: Vec<(DaemonRole, SyncDaemon)>,
+    /// Whether they exchange connections with peers.
+    #[serde(default)]
+    pub served: bool,
 }
 
 /// What a sync daemon does.

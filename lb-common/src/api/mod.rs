@@ -8,6 +8,9 @@
 //! | `GET /v1/connections` | | one [`Connection`] a line (`application/x-ndjson`) |
 //! | `GET /v1/timeouts` | | [`Timeouts`] |
 //! | `GET /v1/daemons` | | [`Daemons`] |
+//! | `GET /v1/marks` | | [`Marks`] |
+//! | `GET /v1/settings` | | [`Settings`] |
+//! | `POST /v1/settings` | [`SettingValues`] | [`Outcomes`], one for each value, by name |
 //!
 //! Every edit stands alone: one that is refused changes nothing and the others still run, as
 //! lines of `ipvsadm -R` do. Addresses and ports are in their usual text and number form,
@@ -15,12 +18,17 @@
 
 mod edit;
 mod listing;
+mod mark;
+mod setting;
 
 pub use edit::{Edit, Edits, Outcomes, Refusal, RefusalKind};
 pub use listing::{
     Agent, AttachMode, Connection, Counters, DaemonRole, Daemons, Interface, Next, Rates,
     ServerStatus, ServiceStatus, Services, SyncDaemon,
 };
+
+pub use mark::{MarkRule, Marks, NotAPrefix, Prefix};
+pub use setting::{Origin, Setting, SettingStatus, SettingValues, Settings};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -163,6 +171,34 @@ pub struct ServiceOptions {
     /// The persistence engine, `sip` or none.
     #[serde(default)]
     pub persistence_engine: Option<String>,
+}
+
+/// What clients of a service hear while no server of it may take their connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NoServer {
+    /// ICMP port unreachable, as ipvs answers.
+    #[default]
+    Icmp,
+    /// A TCP reset; for other protocols port unreachable.
+    Reset,
+    /// Nothing.
+    Silent,
+}
+
+impl NoServer {
+    /// Every answer.
+    pub const ALL: [Self; 3] = [Self::Icmp, Self::Reset, Self::Silent];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Icmp => "icmp",
+            Self::Reset => "reset",
+            Self::Silent => "silent",
+        }
+    }
 }
 
 /// The part of a client's address that persistence looks at.

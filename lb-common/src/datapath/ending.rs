@@ -92,7 +92,6 @@ impl Ending {
     }
 
     /// What the word says.
-    #[must_use]
     pub const fn result(self) -> Result<Verdict, Reason> {
         match self.kind() {
             Self::TRANSMIT => Ok(Verdict::Transmit),

@@ -63,19 +63,30 @@ pub(super) fn follow<T: Stages>(
         if masqueraded {
             tables.keep_reply(packet, next);
         }
-        if next.has(Word::CONTROLLED) {
-            if let Some(service) = tables.server_service(next.server()) {
-                tables.hold_template_of(packet, service, next);
-            }
+        if next.has(Word::CONTROLLED)
+            && let Some(service) = tables.server_service(next.server())
+        {
+            tables.hold_template_of(packet, service, next);
         }
     }
 }
 
 /// Keeps a connection's template as long as the connection.
 #[inline(always)]
-pub(super) fn hold<T: Stages>(tables: &T, connection: &Tuple, word: Word) {
+fn hold<T: Stages>(tables: &T, connection: &Tuple, word: Word) {
     if let Some(service) = tables.server_service(word.server()) {
         tables.hold_template(connection, service, word);
+    }
+}
+
+/// The same for a connection that is in the table, if it has a template.
+#[inline(always)]
+pub fn hold_known<T: Stages>(tables: &T, connection: &Tuple) {
+    let key = connection.key(tables.flow_seed());
+    if let Some((_, word)) = tables.find_flow(&key, connection, tables.now())
+        && word.has(Word::CONTROLLED)
+    {
+        hold(tables, connection, word);
     }
 }
 

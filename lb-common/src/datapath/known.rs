@@ -3,7 +3,7 @@
 //! In the kernel this is a program of its own, for which all that is known of a packet fits the
 //! registers. Whatever it does not see to the end it leaves as it was, to [`super::rest`].
 
-use super::{Ending, Packet, Tables, Verdict, find, follow, forward, parse, reply};
+use super::{Ending, Packet, Stages, Verdict, find, follow, forward, parse, reply};
 use crate::flow::Word;
 use crate::layout::{Hint, features, server_flags};
 use crate::reason::Reason;
@@ -13,7 +13,7 @@ use crate::wire::Frame;
 /// Decides on a plain packet of a known flow, or of no service at all; [`Ending::FURTHER`] for
 /// all others.
 #[inline(always)]
-pub fn known<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Ending {
+pub fn known<F: Frame, T: Stages>(frame: &mut F, tables: &T) -> Ending {
     let Some(packet) = parse::plain(frame) else {
         return Ending::further();
     };
@@ -36,7 +36,7 @@ pub fn known<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Ending {
 
 /// A client's packet.
 #[inline(always)]
-fn request<F: Frame, T: Tables>(
+fn request<F: Frame, T: Stages>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
@@ -76,7 +76,7 @@ fn request<F: Frame, T: Tables>(
 
 /// A packet for no service: other people's, or a masqueraded server's.
 #[inline(always)]
-fn stranger<F: Frame, T: Tables>(
+fn stranger<F: Frame, T: Stages>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,

@@ -18,6 +18,7 @@ mod known;
 mod open;
 mod parse;
 mod persist;
+mod related;
 mod reply;
 pub mod stages;
 mod way;
@@ -35,6 +36,7 @@ use crate::layout::{
     features, punt, server_flags, settings,
 };
 use crate::reason::Reason;
+use crate::sched::Choice;
 use crate::state::Class;
 use crate::time::Tick;
 use crate::wire::{Frame, MacAddr};
@@ -121,6 +123,8 @@ pub trait Tables: Flows {
     fn server_service(&self, server: u32) -> Option<u32>;
     /// The ends of the tunnel to a server.
     fn tunnel(&self, server: u32) -> Option<Tunnel>;
+    /// A server's weight.
+    fn server_weight(&self, server: u32) -> Option<u32>;
     /// A server's upper and lower connection threshold, 0 for none.
     fn thresholds(&self, server: u32) -> Option<(u32, u32)>;
     /// What is counted of a server.
@@ -151,6 +155,11 @@ pub trait Tables: Flows {
     /// Remembers a way back in an empty place; false when the place is taken.
     fn set_back_way(&self, index: u32, way: BackWay) -> bool;
 
+    /// Remembers what of [`Reason::TooBig`] the sender is to be told: how many bytes, from the
+    /// network header on, a packet may have.
+    fn set_mtu(&self, bytes: u16);
+    /// What was remembered last, of the packet in hand.
+    fn mtu(&self) -> u16;
     /// Whether another answer may be given now; counts it if so.
     fn may_answer(&self, now: Tick) -> bool;
     /// Hands the packet to the agent; false when it has no room.
@@ -180,7 +189,14 @@ pub fn rest<F: Frame, T: Stages>(frame: &mut F, tables: &T) -> Ending {
     let packet: &Packet = packet.borrow();
     let ending = direct(frame, tables, packet);
     if ending.is_answered() {
-        return tables.answer(frame, packet, ending.value());
+        let ending = tables.answer(frame, packet, ending.value());
+        if ending.kind() == Ending::ANSWER
+            && let Some(span) = answer::checksum_of(frame, packet, ending.value())
+            && !tables.fill_checksum(frame, span)
+        {
+            return Ending::refusal(Reason::Inconsistent as u32);
+        }
+        return ending;
     }
     ending
 }
@@ -253,15 +269,31 @@ fn request<F: Frame, T: Stages>(
 /// program 512 bytes of stack together.
 #[inline(always)]
 fn open<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Reason> {
-    let chosen = tables.choose(packet, record)?;
+    let mut choice = tables.choose(packet, record)?;
+    if choice.has(Choice::TO_SCHEDULE) {
+        let mut made = if choice.has(Choice::IN_TURN) {
+            tables.take_turn(record)
+        } else {
+            tables.schedule(packet, record)
+        };
+        if made.has(Choice::TO_RECALL) {
+            made = tables.recall(packet, record, made);
+        }
+        if made.has(Choice::TO_PRUNE) {
+            made = tables.prune(packet, record, made);
+        }
+        choice = choice.and(made);
+    }
+    let chosen = tables.settle(packet, record, choice)?;
+    if choice.has(Choice::TO_REMEMBER) {
+        tables.remember_choice(packet, record, chosen);
+    }
     if chosen.has(Word::NEW_TEMPLATE) {
         tables.begin_template(packet, record, chosen);
     }
     let word = chosen.without(Word::NEW_TEMPLATE);
-    if !word.has(Word::ONE_PACKET) {
-        if !tables.enter_connection(packet, word) {
-            return tables.without_entry(packet, record, word);
-        }
+    if !word.has(Word::ONE_PACKET) && !tables.enter_connection(packet, word) {
+        return tables.without_entry(packet, record, word);
     }
     let (flags, _) = tables.server(word.server()).ok_or(Reason::Inconsistent)?;
     if flags & server_flags::METHOD == server_flags::MASQUERADE {
@@ -286,14 +318,32 @@ fn other<F: Frame, T: Stages>(frame: &mut F, tables: &T, packet: &Packet, featur
     ending
 }
 
-/// A packet that is related to a flow without having its ports.
+/// A packet that is related to a flow without having its ports: it goes to the flow's server, or
+/// with [`Word::REPLY`] to its client.
 #[inline(always)]
 fn related<F: Frame, T: Stages>(frame: &mut F, tables: &T, packet: &Packet) -> Ending {
     if packet.destination != tables.ingress_mac() {
-        Ending::of(Err(Reason::OtherHost))
-    } else if packet.kind == kind::LATER {
-        tables.fragment(frame, packet)
-    } else {
-        tables.error(frame, packet)
+        return Ending::of(Err(Reason::OtherHost));
     }
+    let found = if packet.kind == kind::LATER {
+        tables.find_fragment(frame, packet)
+    } else {
+        tables.find_quoted(frame, packet)
+    };
+    let word = match found {
+        Ok(word) => word,
+        Err(reason) => return Ending::refusal(reason as u32),
+    };
+    let ending = if word.has(Word::REPLY) {
+        tables.related_to_client(frame, packet, word)
+    } else {
+        tables.related_to_server(frame, packet, word)
+    };
+    if ending.kind() == Ending::FURTHER {
+        return Ending::of(related::into_tunnel(frame, tables, packet, word));
+    }
+    if packet.kind == kind::ERROR && ending.kind() != Ending::REFUSAL {
+        return tables.translate_quote(frame, packet, word, ending);
+    }
+    ending
 }

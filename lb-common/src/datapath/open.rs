@@ -5,7 +5,7 @@ use crate::addr::{Addr, protocol};
 use crate::flow::{About, Counts, Insertion, Role, Tuple, Word};
 use crate::layout::{Service, punt, server_flags, service_flags, settings};
 use crate::reason::Reason;
-use crate::sched;
+use crate::sched::{self, Choice};
 use crate::state::{Class, Direction, sctp, tcp};
 use crate::time::Tick;
 use crate::wire::tcp_flags::RST;
@@ -28,9 +28,10 @@ pub fn help<T: Tables>(tables: &T, packet: &Packet, record: u32) -> Result<(), R
     })
 }
 
-/// Chooses the server of a new flow; gives the flow's word.
+/// Begins to choose the server of a new flow: perhaps it has one already, perhaps its scheduler is
+/// to be asked.
 #[inline(always)]
-pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Reason> {
+pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Choice, Reason> {
     if is_martian(packet) {
         return Err(Reason::Martian);
     }
@@ -39,32 +40,51 @@ pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Wor
         return Err(Reason::NoService);
     }
     // Of an FTP service's data ports only a persistent one schedules connections.
-    let own_port = service.mark != 0 || service.port == u32::from(packet.tuple.port().number());
-    if !own_port && service.persistence == 0 {
+    if !is_own_port(packet, service) && service.persistence == 0 {
         return Err(Reason::NoService);
     }
     let key = packet.tuple.key(tables.flow_seed());
     let untracked = tables
         .untracked(service.id)
         .is_some_and(|until| !until.is_past(tables.now()));
-    let (server, controlled) = if untracked && !packet.is_syn() {
+    if untracked && !packet.is_syn() {
         // It may be of a flow that found no room when it opened: where that one went, go on.
-        (tables.schedule_stateless(record, &key), 0)
-    } else if !may_open(tables, packet) {
+        return Ok(Choice::of(tables.schedule_stateless(record, &key)));
+    }
+    if !may_open(tables, packet) {
         return Err(Reason::NoFlow);
-    } else if service.persistence != 0 {
-        match persist::by_template(tables, packet, service) {
-            Some(server) => (Some(server), Word::CONTROLLED),
-            None => (
-                tables.schedule(packet, record),
-                Word::CONTROLLED | Word::NEW_TEMPLATE,
-            ),
-        }
-    } else {
-        (tables.schedule(packet, record), 0)
+    }
+    let to_schedule = Choice::to_schedule(service.scheduler);
+    if service.persistence == 0 {
+        return Ok(to_schedule);
+    }
+    let choice = match persist::by_template(tables, packet, service) {
+        Some(server) => Choice::of(Some(server)),
+        None => to_schedule,
     };
-    let server = server.ok_or(refusal(service, packet))?;
-    let flags = controlled | if own_port { 0 } else { Word::KEEPS_PORT };
+    Ok(choice.with(Choice::CONTROLLED))
+}
+
+/// Ends the choice of a new flow's server; gives the flow's word.
+#[inline(always)]
+pub fn settle<T: Tables>(
+    tables: &T,
+    packet: &Packet,
+    record: u32,
+    choice: Choice,
+) -> Result<Word, Reason> {
+    let service = tables.service(record).ok_or(Reason::Inconsistent)?;
+    let server = choice.server().ok_or(refusal(service, packet))?;
+    let mut flags = 0;
+    if !is_own_port(packet, service) {
+        flags |= Word::KEEPS_PORT;
+    }
+    if choice.has(Choice::CONTROLLED) {
+        flags |= Word::CONTROLLED;
+        if choice.has(Choice::TO_SCHEDULE) {
+            flags |= Word::NEW_TEMPLATE;
+        }
+    }
     let method = tables.server(server).map_or(0, |(flags, _)| flags) & server_flags::METHOD;
     let class = first_class(packet, method == server_flags::MASQUERADE);
     let deadline = tables.now().after(tables.timeout(class));
@@ -75,9 +95,15 @@ pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Wor
     }
     let flags = flags | if one_packet { Word::ONE_PACKET } else { 0 };
     if service.flags & service_flags::THRESHOLDS != 0 {
-        sched::note_connection(tables, server);
+        sched::note_connection(tables, server, one_packet);
     }
     Ok(Word::new(server, class, deadline).with(flags))
+}
+
+/// Whether a packet is for the service's own port, and not for an FTP service's data.
+#[inline(always)]
+fn is_own_port(packet: &Packet, service: &Service) -> bool {
+    service.mark != 0 || service.port == u32::from(packet.tuple.port().number())
 }
 
 /// Why a packet goes nowhere when no server may take it. The data ports of an FTP service are the
@@ -116,46 +142,33 @@ fn may_open<T: Tables>(tables: &T, packet: &Packet) -> bool {
     }
 }
 
-/// Makes the entry of a new connection; false when there is no room.
-#[inline(always)]
-pub fn enter_connection<T: Tables>(tables: &T, packet: &Packet, word: Word) -> bool {
-    let service = tables.server_service(word.server()).unwrap_or(u32::MAX);
-    let about = About { service, back: 0 };
-    enter(tables, packet, &packet.tuple, word, about, packet.opens())
-}
-
-/// Makes an entry of the table; false when there is no room. `opened` counts a connection.
+/// Makes an entry of the table; false when there is no room.
 ///
 /// The details of a server's half are the client's half, which `packet` is of.
 #[inline(always)]
-pub fn enter<T: Tables>(
-    tables: &T,
-    packet: &Packet,
-    tuple: &Tuple,
-    word: Word,
-    about: About,
-    opened: bool,
-) -> bool {
+pub fn enter<T: Tables>(tables: &T, packet: &Packet, tuple: &Tuple, word: Word, back: u32) -> bool {
+    let service = tables.server_service(word.server()).unwrap_or(u32::MAX);
+    let about = About {
+        service,
+        back,
+        role: tuple.role,
+    };
     let (now, key) = (tables.now(), tuple.key(tables.flow_seed()));
     match tables.insert_flow(&key, word, tuple, about.service, now) {
         Insertion::Inserted { lost, own, entry } => {
-            let counts = Counts::of(word);
-            let counts = if opened { counts.scheduled() } else { counts };
-            tables.count_flow(word.server(), counts);
+            let opened = tuple.role == Role::Connection && packet.opens();
+            count_made(tables, word, u8::from(opened) ^ tables.blur() != 0);
             if lost != Word::VOID {
                 count_lost(tables, lost, now, own);
             }
             // Last: until the stores to memory that no cache has are through, every atomic
             // operation would wait.
-            if word.has(Word::REPLY) {
-                let described = Tuple {
-                    role: Role::Reply,
-                    ..packet.tuple
-                };
-                tables.publish_flow(entry, &key, &described, about);
+            let described = if word.has(Word::REPLY) {
+                &packet.tuple
             } else {
-                tables.publish_flow(entry, &key, tuple, about);
-            }
+                tuple
+            };
+            tables.publish_flow(entry, &key, described, about);
             true
         }
         Insertion::Full => {
@@ -163,6 +176,15 @@ pub fn enter<T: Tables>(
             false
         }
     }
+}
+
+/// Counts an entry that was made; `opened` counts a connection. Out of line to spare its caller's
+/// stack.
+#[inline(never)]
+fn count_made<T: Tables>(tables: &T, word: Word, opened: bool) {
+    let counts = Counts::of(word);
+    let counts = if opened { counts.scheduled() } else { counts };
+    tables.count_flow(word.server(), counts);
 }
 
 /// The word of a flow for which the table has no room: its server needs no memory.

@@ -202,6 +202,16 @@ fn plain_transport<F: Frame + ?Sized, const AT: usize>(
 /// Reads a packet's headers, all lengths checked against the frame's.
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &mut F) -> Result<Packet, Reason> {
+    parse_with(frame, walk)
+}
+
+/// The same, where `walk` is a stage of [`walk`]: what a stage gives, the verifier takes for any
+/// number, and forgets by which way it came.
+#[inline(always)]
+pub fn parse_with<F: Frame + ?Sized>(
+    frame: &mut F,
+    walk: impl Fn(&mut F, usize, u8) -> u64,
+) -> Result<Packet, Reason> {
     let ethernet = Ethernet::at(frame, 0).ok_or(Reason::Malformed)?;
     let destination = ethernet.destination();
     let (mut ethertype, mut network) = (ethernet.ethertype(), Ethernet::LEN);
@@ -210,7 +220,7 @@ pub fn parse<F: Frame + ?Sized>(frame: &mut F) -> Result<Packet, Reason> {
     }
     match ethertype {
         ethertype::IPV4 => ipv4(frame, destination, network),
-        ethertype::IPV6 => ipv6(frame, destination, network),
+        ethertype::IPV6 => ipv6(frame, destination, network, walk),
         _ => Err(Reason::NotIp),
     }
 }
@@ -290,6 +300,7 @@ fn ipv6<F: Frame + ?Sized>(
     frame: &mut F,
     destination: MacAddr,
     network: usize,
+    walk: impl Fn(&mut F, usize, u8) -> u64,
 ) -> Result<Packet, Reason> {
     let room = frame.len().wrapping_sub(network);
     let ip = Ipv6::at(frame, network).ok_or(Reason::Malformed)?;
@@ -312,11 +323,7 @@ fn ipv6<F: Frame + ?Sized>(
         protocol = walked as u8;
         extensions = (walked >> 8) as usize & 0xff;
         fragment = (walked >> 32) as u32;
-        kind = match walked >> 16 & 3 {
-            0 => kind::WHOLE,
-            1 => kind::FIRST,
-            _ => kind::LATER,
-        };
+        kind = (walked >> 16) as u8 & 3;
         if extensions > payload {
             return Err(Reason::Malformed);
         }
@@ -353,31 +360,27 @@ mod extension {
 
 #[inline(always)]
 const fn is_extension(next: u8) -> bool {
-    matches!(
-        next,
-        extension::HOP_BY_HOP
-            | extension::ROUTING
-            | extension::FRAGMENT
-            | extension::AUTHENTICATION
-            | extension::DESTINATION
-    )
+    const ALL: u64 = 1 << extension::HOP_BY_HOP
+        | 1 << extension::ROUTING
+        | 1 << extension::FRAGMENT
+        | 1 << extension::AUTHENTICATION
+        | 1 << extension::DESTINATION;
+    next < 64 && ALL >> next & 1 != 0
 }
 
 /// What [`walk`] says of a chain that it does not follow to its end.
 const BAD: u64 = u64::MAX;
 
-/// Walks at most six extension headers of at most 160 bytes together. Returns, from the low end:
-/// the header behind them (8 bits), their length (8), 0 for a whole packet, 1 for a first
-/// fragment and 2 for a later one (2), the fragment's identification as it lies (upper 32).
-///
-/// Out of line and in one word, for the sake of the verifier: it walks this once, and what
-/// comes back has forgotten by which way.
-#[inline(never)]
-fn walk<F: Frame + ?Sized>(frame: &mut F, network: usize, first: u8) -> u64 {
+/// Walks at most six extension headers of at most 160 bytes together, behind the IPv6 header at
+/// `network`, which says that `first` is next. Returns, from the low end: the header behind them (8
+/// bits), their length (8), the packet's [`kind`] (2), the fragment's identification as it lies
+/// (upper 32).
+#[inline(always)]
+pub fn walk<F: Frame + ?Sized>(frame: &mut F, network: usize, first: u8) -> u64 {
     const MOST: usize = 160;
 
     let (mut next, mut len, mut fragment) = (first, 0_usize, 0_u64);
-    let mut headers = 0;
+    let (mut headers, mut is_later) = (0, false);
     while headers < 6 && is_extension(next) {
         let at = network + Ipv6::LEN + len;
         let Some(bytes) = frame.window::<8>(at) else {
@@ -390,12 +393,12 @@ fn walk<F: Frame + ?Sized>(frame: &mut F, network: usize, first: u8) -> u64 {
                 let offset = u16::from_be_bytes([header[2], header[3]]);
                 // An atomic fragment is a whole packet (RFC 6946).
                 let kind = match (offset & 0xfff8, offset & 1) {
-                    (0, 0) => 0,
-                    (0, _) => 1,
-                    _ => 2,
+                    (0, 0) => kind::WHOLE,
+                    (0, _) => kind::FIRST,
+                    _ => kind::LATER,
                 };
                 let id = u32::from_ne_bytes([header[4], header[5], header[6], header[7]]);
-                fragment = kind << 16 | u64::from(id) << 32;
+                fragment = u64::from(kind) << 16 | u64::from(id) << 32;
                 8
             }
             extension::AUTHENTICATION => (units + 2) * 4,
@@ -405,12 +408,13 @@ fn walk<F: Frame + ?Sized>(frame: &mut F, network: usize, first: u8) -> u64 {
             return BAD;
         }
         next = header[0];
-        if fragment >> 16 & 3 == 2 {
+        is_later = fragment >> 16 & 3 == u64::from(kind::LATER);
+        if is_later {
             break;
         }
         headers += 1;
     }
-    if is_extension(next) && fragment >> 16 & 3 != 2 {
+    if is_extension(next) && !is_later {
         return BAD;
     }
     fragment | (len as u64) << 8 | u64::from(next)

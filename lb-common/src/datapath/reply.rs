@@ -9,12 +9,14 @@ use crate::state::Direction;
 use crate::wire::{Frame, MacAddr};
 
 /// A packet that a masqueraded server may have sent for one of its flows
-/// (net/netfilter/ipvs/ip_vs_core.c: `ip_vs_out_hook`, `handle_response`).
+/// (net/netfilter/ipvs/ip_vs_core.c: `ip_vs_out_hook`, `handle_response`). `found` is told the
+/// connection, whose template is to be held afterwards: [`follow::hold_known`].
 #[inline(always)]
 pub fn reply<F: Frame, T: Stages>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
+    found: impl FnOnce(&Tuple),
 ) -> Result<Verdict, Reason> {
     let now = tables.now();
     let tuple = packet.tuple.reversed(Role::Reply);
@@ -35,6 +37,7 @@ pub fn reply<F: Frame, T: Stages>(
         return Err(Reason::NoService);
     }
     help(tables, details.service, packet)?;
+    found(&connection);
     if !word.has(Word::ONE_PACKET) {
         let key = connection.key(tables.flow_seed());
         let (forth, seen) = tables
@@ -46,9 +49,6 @@ pub fn reply<F: Frame, T: Stages>(
         if let Some(next) = follow::advance(tables, Direction::Output, packet, forth, seen, now) {
             let back = word.moved(next.class(), next.deadline());
             tables.continue_flow(entry, word, back);
-            if next.has(Word::CONTROLLED) {
-                follow::hold(tables, &connection, next);
-            }
         }
     }
     forward::to_client(

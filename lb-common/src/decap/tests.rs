@@ -2,9 +2,10 @@ use super::*;
 use crate::addr::Port;
 use crate::wire::{Buffer, Ipv4, MacAddr};
 use proptest::prelude::*;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-const VIP: &str = "10.0.0.100";
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
+const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9));
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 struct Server;
@@ -21,11 +22,11 @@ impl Host for Server {
     }
 
     fn is_virtual(&self, address: &Addr) -> bool {
-        IpAddr::from(*address) == VIP.parse::<IpAddr>().unwrap()
+        IpAddr::from(*address) == VIP
     }
 
     fn is_own(&self, _source: &Addr, destination: &Addr) -> bool {
-        IpAddr::from(*destination) != "10.9.9.9".parse::<IpAddr>().unwrap()
+        IpAddr::from(*destination) != OTHER
     }
 }
 

@@ -122,11 +122,11 @@ impl Tuple {
         u32::from_le(first | second << 16)
     }
 
-    /// [`FlowDetails::protocol`] of the tuple.
+    /// [`FlowDetails::protocol`] of the tuple in that role.
     #[inline(always)]
     #[must_use]
-    pub const fn protocol_and_role(&self) -> u32 {
-        self.protocol as u32 | (self.role as u32) << 8
+    pub const fn protocol_and(&self, role: Role) -> u32 {
+        self.protocol as u32 | (role as u32) << 8
     }
 
     /// The tuple of the packet with both ends exchanged.
@@ -449,12 +449,14 @@ pub trait Flows: Repeat {
 }
 
 /// What is noted of a flow besides its tuple.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct About {
     /// [`FlowDetails::service`].
     pub service: u32,
     /// [`FlowDetails::back`].
     pub back: u32,
+    /// The role in [`FlowDetails::protocol`].
+    pub role: Role,
 }
 
 impl<B: Buckets> Flows for B {

@@ -9,10 +9,7 @@ use crate::layout::Member;
 #[must_use]
 pub fn turn_of_scheduler(kind: Kind, weights: Weights) -> Turn {
     Turn {
-        weight: match kind {
-            Kind::Rr => 0,
-            Kind::Wrr => weights.max,
-        },
+        weight: if kind == Kind::Wrr { weights.max } else { 0 },
         ..Turn::default()
     }
 }
@@ -22,7 +19,7 @@ pub fn turn_of_scheduler(kind: Kind, weights: Weights) -> Turn {
 ///
 /// rr goes on behind the server it chose last, or behind the one before it when that one was
 /// removed (`ip_vs_rr_del_dest`); wrr begins again at the head, with the current weight fitted
-/// to the new weights (`ip_vs_wrr_dest_changed`).
+/// to the new weights (`ip_vs_wrr_dest_changed`). Others have no turn.
 #[must_use]
 pub fn turn_after_change(
     kind: Kind,
@@ -30,30 +27,29 @@ pub fn turn_after_change(
     weights: Weights,
     same: impl Fn(usize) -> Option<usize>,
 ) -> Turn {
-    match kind {
-        Kind::Rr => {
-            let place = (1..=usize::from(turn.place))
-                .rev()
-                .find_map(|place| same(place - 1));
-            let place = place.map_or(0, |index| index + 1);
-            Turn {
-                place: u16::try_from(place).unwrap_or(0),
-                ..turn
-            }
-        }
-        Kind::Wrr => {
-            let weight = match turn.weight {
-                current if current > weights.max || current == 0 => weights.max,
-                current if weights.step > 1 => current / weights.step * weights.step + 1,
-                current => current,
-            };
-            Turn {
-                place: 0,
-                weight,
-                ..turn
-            }
-        }
+    if kind == Kind::Rr {
+        let place = (1..=usize::from(turn.place))
+            .rev()
+            .find_map(|place| same(place - 1));
+        let place = place.map_or(0, |index| index + 1);
+        return Turn {
+            place: u16::try_from(place).unwrap_or(0),
+            ..turn
+        };
     }
+    if kind == Kind::Wrr {
+        let weight = match turn.weight {
+            current if current > weights.max || current == 0 => weights.max,
+            current if weights.step > 1 => current / weights.step * weights.step + 1,
+            current => current,
+        };
+        return Turn {
+            place: 0,
+            weight,
+            ..turn
+        };
+    }
+    turn
 }
 
 /// The turn of a service whose servers, oldest first, had these weights when each was added.

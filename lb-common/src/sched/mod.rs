@@ -1,22 +1,33 @@
 //! Schedulers: which server gets a new connection.
 //!
-//! A scheduler is a [`Step`]: what it does with one of a service's servers, newest first as ipvs
-//! keeps them. `walk` drives it.
+//! Most schedulers are a [`Step`]: what they do with one of a service's servers, newest first as
+//! ipvs keeps them. `walk` drives it. sh, dh and mh look into a table that the agent made
+//! ([`build`]); lblc and lblcr [`recall`] what they chose for a destination before.
 //!
-//! What a scheduler remembers between connections is one word, its [`Turn`].
+//! What rr and wrr remember between connections is one word, their [`Turn`].
 
+#[cfg(feature = "std")]
+pub mod build;
 mod edit;
+mod hashed;
+mod hashing;
+mod least;
+mod recall;
 mod rr;
 mod stateless;
+pub mod threshold;
+mod twos;
 mod wrr;
 
 #[cfg(feature = "std")]
 pub use edit::turn_after_changes;
 pub use edit::{first_turn, turn_after_change, turn_of_scheduler};
+pub use recall::{Part, prune, recall, remembered};
+pub use threshold::{is_overloaded, note_connection};
 
-use crate::datapath::{Packet, Tables};
+use crate::datapath::{Packet, Stages};
 use crate::flow;
-use crate::layout::{Member, Service};
+use crate::layout::{Member, Service, service_flags};
 use crate::repeat::Body;
 
 /// A scheduler, by the number that [`Service::scheduler`] holds.
@@ -27,21 +38,55 @@ pub enum Kind {
     Rr = 1,
     /// Weighted round robin.
     Wrr = 2,
+    /// Least connections.
+    Lc = 3,
+    /// Weighted least connections.
+    Wlc = 4,
+    /// Locality-based least connections.
+    Lblc = 5,
+    /// Locality-based least connections with replication.
+    Lblcr = 6,
+    /// Destination hashing.
+    Dh = 7,
+    /// Source hashing.
+    Sh = 8,
+    /// Shortest expected delay.
+    Sed = 9,
+    /// Never queue.
+    Nq = 10,
+    /// Weighted fail-over.
+    Fo = 11,
+    /// Weighted overflow.
+    Ovf = 12,
+    /// Maglev hashing.
+    Mh = 13,
+    /// Power of two choices.
+    Twos = 14,
 }
 
 impl Kind {
     /// Every scheduler.
-    pub const ALL: [Self; 2] = [Self::Rr, Self::Wrr];
+    pub const ALL: [Self; 14] = [
+        Self::Rr,
+        Self::Wrr,
+        Self::Lc,
+        Self::Wlc,
+        Self::Lblc,
+        Self::Lblcr,
+        Self::Dh,
+        Self::Sh,
+        Self::Sed,
+        Self::Nq,
+        Self::Fo,
+        Self::Ovf,
+        Self::Mh,
+        Self::Twos,
+    ];
 
     /// The scheduler with this number.
-    #[inline(always)]
     #[must_use]
-    pub const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            1 => Some(Self::Rr),
-            2 => Some(Self::Wrr),
-            _ => None,
-        }
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u32 == number)
     }
 
     /// The scheduler's ipvs name.
@@ -50,6 +95,18 @@ impl Kind {
         match self {
             Self::Rr => "rr",
             Self::Wrr => "wrr",
+            Self::Lc => "lc",
+            Self::Wlc => "wlc",
+            Self::Lblc => "lblc",
+            Self::Lblcr => "lblcr",
+            Self::Dh => "dh",
+            Self::Sh => "sh",
+            Self::Sed => "sed",
+            Self::Nq => "nq",
+            Self::Fo => "fo",
+            Self::Ovf => "ovf",
+            Self::Mh => "mh",
+            Self::Twos => "twos",
         }
     }
 
@@ -58,6 +115,108 @@ impl Kind {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
+
+    /// Whether the scheduler remembers what it chose for a destination.
+    #[must_use]
+    pub const fn remembers(self) -> bool {
+        matches!(self, Self::Lblc | Self::Lblcr)
+    }
+}
+
+/// The choice of a server for a new flow, on its way: a server or none, and what is to be done.
+///
+/// From the low end: the server's id (20 bits), and flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice(u32);
+
+impl Choice {
+    /// No server.
+    pub const NONE: Self = Self(Self::VALID);
+
+    const SERVER: u32 = 0xf_ffff;
+    const SOME: u32 = 1 << 20;
+    /// A choice, and not the number of a reason.
+    pub const VALID: u32 = 1 << 31;
+    /// The scheduler is to be asked.
+    pub const TO_SCHEDULE: u32 = 1 << 21;
+    /// The scheduler that is to be asked gives servers in turn.
+    pub const IN_TURN: u32 = 1 << 28;
+    /// The scheduler's memory is to be asked.
+    pub const TO_RECALL: u32 = 1 << 22;
+    /// The set of servers that is remembered is to lose one.
+    pub const TO_PRUNE: u32 = 1 << 23;
+    /// The scheduler is to remember the server.
+    pub const TO_REMEMBER: u32 = 1 << 24;
+    /// The flow is one of a template's.
+    pub const CONTROLLED: u32 = 1 << 25;
+    /// Some server has less than half as many active connections as its weight says.
+    const LIGHT: u32 = 1 << 26;
+    /// It is what would be chosen without memory.
+    const FRESH: u32 = 1 << 27;
+
+    /// The choice of this server.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(server: Option<u32>) -> Self {
+        match server {
+            Some(server) => Self(server & Self::SERVER | Self::SOME | Self::VALID),
+            None => Self::NONE,
+        }
+    }
+
+    /// No choice yet: this scheduler, by its number, is to be asked.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_schedule(scheduler: u32) -> Self {
+        let in_turn = scheduler == Kind::Rr as u32 || scheduler == Kind::Wrr as u32;
+        Self::NONE.with(Self::TO_SCHEDULE | if in_turn { Self::IN_TURN } else { 0 })
+    }
+
+    /// The choice's bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The choice with these bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The server.
+    #[inline(always)]
+    #[must_use]
+    pub const fn server(self) -> Option<u32> {
+        if self.has(Self::SOME) {
+            Some(self.0 & Self::SERVER)
+        } else {
+            None
+        }
+    }
+
+    /// The choice with flags added.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, flags: u32) -> Self {
+        Self(self.0 | flags)
+    }
+
+    /// This choice, in which there is no server yet, with another's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether the choice has one of these flags.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, flags: u32) -> bool {
+        self.0 & flags != 0
+    }
 }
 
 /// What a scheduler does on its way through the servers.
@@ -65,18 +224,20 @@ trait Step {
     /// The place in the list to look at next; none to end the walk.
     fn next(&mut self) -> Option<u32>;
 
-    /// Sees the server at that place; true to end the walk.
-    fn see(&mut self, member: Member) -> bool;
+    /// Sees the server at that place; true to end the walk. A server that is not `usable` has
+    /// weight 0 or more connections than its thresholds allow.
+    fn see(&mut self, member: Member, usable: bool) -> bool;
 }
 
 /// Walks a service's servers as `step` asks, at most `turns` of them.
 #[inline(always)]
-fn walk<T: Tables, S: Step>(tables: &T, service: &Service, turns: u32, step: &mut S) {
+fn walk<T: Stages, S: Step>(tables: &T, service: &Service, turns: u32, step: &mut S) {
     tables.repeat(
         turns,
         &mut Walk {
             tables,
             first: service.first,
+            flags: service.flags,
             step,
         },
     );
@@ -86,20 +247,33 @@ fn walk<T: Tables, S: Step>(tables: &T, service: &Service, turns: u32, step: &mu
 struct Walk<'a, T, S> {
     tables: &'a T,
     first: u32,
+    flags: u32,
     step: &'a mut S,
 }
 
-impl<T: Tables, S: Step> Body for Walk<'_, T, S> {
+impl<T: Stages, S: Step> Body for Walk<'_, T, S> {
     #[inline(always)]
     fn turn(&mut self) -> bool {
         let Some(index) = self.step.next() else {
             return true;
         };
         match self.tables.member(self.first.wrapping_add(index)) {
-            Some(member) => self.step.see(member),
+            Some(member) => {
+                let usable = is_usable(self.tables, member, self.flags);
+                self.step.see(member, usable)
+            }
             None => true,
         }
     }
+}
+
+/// Whether a server may get new connections of a service with these flags.
+#[inline(always)]
+fn is_usable<T: Stages>(tables: &T, member: Member, flags: u32) -> bool {
+    let heeds = flags & service_flags::THRESHOLDS != 0;
+    let usable = member.weight != 0 && !(heeds && tables.is_overloaded(member.server));
+    // Of all ways to here the verifier walks one on.
+    u8::from(usable) ^ tables.blur() != 0
 }
 
 /// What a scheduler remembers: where it stands in the list, and for wrr the current weight.
@@ -170,31 +344,70 @@ fn gcd(mut a: u32, mut b: u32) -> u32 {
     a
 }
 
-/// The server for a new connection; none when no server may take one.
+/// The server for a new connection, by all schedulers but rr and wrr, which [`take_turn`]. lblc and
+/// lblcr [`recall`] after this.
 #[inline(always)]
-pub fn schedule<T: Tables>(tables: &T, _packet: &Packet, record: u32) -> Option<u32> {
+pub fn schedule<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Choice {
+    const DH: u32 = Kind::Dh as u32;
+    const SH: u32 = Kind::Sh as u32;
+    const MH: u32 = Kind::Mh as u32;
+    const TWOS: u32 = Kind::Twos as u32;
+    const LBLC: u32 = Kind::Lblc as u32;
+    const LBLCR: u32 = Kind::Lblcr as u32;
+
+    let Some(service) = tables.service(record) else {
+        return Choice::NONE;
+    };
+    let kind = service.scheduler;
+    if kind == DH || kind == SH || kind == MH {
+        return Choice::of(hashed::pick(tables, service, packet));
+    }
+    if kind == TWOS {
+        let mut sum = twos::Sum::new();
+        walk(tables, service, service.len, &mut sum);
+        let mut step = twos::Pick::new(tables, &sum);
+        walk(tables, service, service.len, &mut step);
+        return Choice::of(step.server());
+    }
+    let mut step = least::Pick::new(tables, service);
+    walk(tables, service, service.len, &mut step);
+    let mut choice = Choice::of(step.server());
+    if step.is_any_light() {
+        choice = choice.with(Choice::LIGHT);
+    }
+    if kind == LBLC || kind == LBLCR {
+        choice = choice.with(Choice::TO_RECALL | Choice::FRESH);
+    }
+    choice
+}
+
+/// The server for a new connection, by rr and wrr.
+#[inline(always)]
+pub fn take_turn<T: Stages>(tables: &T, record: u32) -> Choice {
     /// How often to begin again when another CPU took the turn at the same time. After that the
     /// choice counts and the turn does not move: two connections get the same server.
     const TRIES: u32 = 4;
 
-    let service = tables.service(record)?;
-    let mut choice = Choice {
+    let Some(service) = tables.service(record) else {
+        return Choice::NONE;
+    };
+    let mut attempt = Attempt {
         tables,
         service,
         server: None,
     };
-    tables.repeat(TRIES, &mut choice);
-    choice.server
+    tables.repeat(TRIES, &mut attempt);
+    Choice::of(attempt.server)
 }
 
-/// The loop of [`schedule`].
-struct Choice<'a, T> {
+/// The loop of [`take_turn`].
+struct Attempt<'a, T> {
     tables: &'a T,
     service: &'a Service,
     server: Option<u32>,
 }
 
-impl<T: Tables> Body for Choice<'_, T> {
+impl<T: Stages> Body for Attempt<'_, T> {
     #[inline(always)]
     fn turn(&mut self) -> bool {
         let Self {
@@ -211,35 +424,25 @@ impl<T: Tables> Body for Choice<'_, T> {
                 ..Turn::from_bits(service.turn)
             },
         };
-        let Some(kind) = Kind::from_number(service.scheduler) else {
-            return true;
-        };
-        let next = match kind {
-            Kind::Rr => {
-                let mut step = rr::Pick::new(service, turn);
-                walk(*tables, service, service.len, &mut step);
-                *server = step.server();
-                step.turn()
-            }
-            Kind::Wrr => {
-                let mut step = wrr::Pick::new(service, turn);
-                walk(*tables, service, wrr::Pick::bound(service), &mut step);
-                *server = step.server();
-                step.turn()
-            }
+        let next = if service.scheduler == Kind::Rr as u32 {
+            let mut step = rr::Pick::new(service, turn);
+            walk(*tables, service, service.len, &mut step);
+            *server = step.server();
+            step.turn()
+        } else {
+            let mut step = wrr::Pick::new(service, turn, tables.blur());
+            walk(*tables, service, wrr::Pick::bound(service), &mut step);
+            *server = step.server();
+            step.turn()
         };
         tables.swap_turn(service.id, seen, next.bits())
     }
 }
 
-/// Notes that a server with connection thresholds got another connection.
-#[inline(always)]
-pub fn note_connection<T: Tables>(_tables: &T, _server: u32) {}
-
 /// The server of a flow for which the table has no room: always the same one, as long as it is
 /// in the list with a weight; none when no server has one.
 #[inline(always)]
-pub fn schedule_stateless<T: Tables>(tables: &T, record: u32, key: &flow::Key) -> Option<u32> {
+pub fn schedule_stateless<T: Stages>(tables: &T, record: u32, key: &flow::Key) -> Option<u32> {
     let service = tables.service(record)?;
     let mut step = stateless::Pick::new(service.len, *key);
     walk(tables, service, service.len, &mut step);

@@ -51,11 +51,10 @@ impl Step for Pick {
     }
 
     #[inline(always)]
-    fn see(&mut self, member: Member) -> bool {
-        if member.weight == 0 {
-            return false;
+    fn see(&mut self, member: Member, usable: bool) -> bool {
+        if usable {
+            self.found = Some(member.server);
         }
-        self.found = Some(member.server);
-        true
+        usable
     }
 }

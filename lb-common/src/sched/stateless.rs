@@ -40,7 +40,7 @@ impl Step for Pick {
     }
 
     #[inline(always)]
-    fn see(&mut self, member: Member) -> bool {
+    fn see(&mut self, member: Member, _: bool) -> bool {
         let score = self.key.score(member.server);
         if member.weight != 0 && (self.found.is_none() || score > self.best) {
             self.best = score;

@@ -16,10 +16,12 @@ pub(super) struct Pick {
     weight: u32,
     /// Where the walk began.
     start: u32,
-    /// The pass sees every server that has a weight.
-    last_pass: bool,
-    /// The current weight has risen since the walk began.
-    restarted: bool,
+    /// Zero, that the verifier takes for any number: what is mixed with it does not split its way.
+    zero: u32,
+    /// Not 0 when the pass sees every server that has a weight.
+    last_pass: u32,
+    /// Not 0 when the current weight has risen since the walk began.
+    restarted: u32,
     /// The place at which the walk has seen every server; 0 for none.
     stop: u32,
     turn: Turn,
@@ -28,7 +30,8 @@ pub(super) struct Pick {
 
 impl Pick {
     #[inline(always)]
-    pub(super) fn new(service: &Service, turn: Turn) -> Self {
+    pub(super) fn new(service: &Service, turn: Turn, zero: u8) -> Self {
+        let zero = u32::from(zero);
         Self {
             len: service.len,
             max: service.weight_max,
@@ -36,9 +39,10 @@ impl Pick {
             place: turn.place.into(),
             weight: turn.weight,
             start: turn.place.into(),
-            last_pass: false,
-            restarted: false,
-            stop: 0,
+            zero,
+            last_pass: zero,
+            restarted: zero,
+            stop: zero,
             turn,
             found: None,
         }
@@ -86,24 +90,25 @@ impl Step for Pick {
                 self.weight -= self.step;
             } else {
                 self.weight = self.max;
-                if self.last_pass || self.start == 0 {
+                if self.last_pass != 0 || self.start == 0 {
+                    self.place = 0;
                     return None;
                 }
-                self.restarted = true;
+                self.restarted = 1 ^ self.zero;
             }
-            self.last_pass = self.weight <= self.step;
-            if self.last_pass && self.restarted && self.start != 0 {
+            self.last_pass = u32::from(self.weight <= self.step) ^ self.zero;
+            if self.last_pass & self.restarted != 0 {
                 self.stop = self.start;
             }
-            self.place = 0;
+            self.place = self.zero;
         }
         self.place += 1;
         Some(self.place - 1)
     }
 
     #[inline(always)]
-    fn see(&mut self, member: Member) -> bool {
-        if member.weight != 0 && member.weight >= self.weight {
+    fn see(&mut self, member: Member, usable: bool) -> bool {
+        if usable && member.weight >= self.weight {
             self.found = Some(member.server);
             return true;
         }

@@ -78,6 +78,13 @@ impl Ethernet<'_> {
         MacAddr::from_word(u64::from_le_bytes(self.bytes::<0, 8>()))
     }
 
+    /// The source address.
+    #[inline(always)]
+    #[must_use]
+    pub fn source(&self) -> MacAddr {
+        MacAddr::from_word(u64::from_le_bytes(self.bytes::<4, 8>()) >> 16)
+    }
+
     /// Sets both addresses.
     #[inline(always)]
     pub fn set_addresses(&mut self, destination: MacAddr, source: MacAddr) {
@@ -100,6 +107,7 @@ mod tests {
         ethernet.set_addresses(MacAddr::new(to), MacAddr::new(from));
         ethernet.set_ethertype(ethertype::IPV4);
         assert_eq!(ethernet.destination().bytes(), to);
+        assert_eq!(ethernet.source().bytes(), from);
         assert_eq!(ethernet.ethertype(), ethertype::IPV4);
         assert_eq!(bytes, [2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x08, 0]);
     }

@@ -70,4 +70,33 @@ impl Icmp<'_> {
     pub fn set_checksum_word(&mut self, word: u16) {
         self.0[2..4].copy_from_slice(&word.to_ne_bytes());
     }
+    /// Sets type and code, and clears the checksum.
+    #[inline(always)]
+    pub fn set_kind_and_code(&mut self, kind: u8, code: u8) {
+        self.0[0] = kind;
+        self.0[1] = code;
+        self.set_checksum_word(0);
+    }
+
+    /// Sets the four bytes behind the checksum, in host order: of fragmentation needed (RFC 1191,
+    /// section 4) and of packet too big the MTU, of other errors 0.
+    #[inline(always)]
+    pub fn set_rest(&mut self, rest: u32) {
+        self.0[4..8].copy_from_slice(&rest.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_lies_where_rfc_792_has_it() {
+        let mut bytes = [0xee; 8];
+        let mut icmp = Icmp::at(bytes.as_mut_slice(), 0).unwrap();
+        icmp.set_kind_and_code(UNREACHABLE, FRAGMENTATION_NEEDED);
+        icmp.set_rest(1480);
+        assert_eq!((icmp.kind(), icmp.code(), icmp.checksum_word()), (3, 4, 0));
+        assert_eq!(bytes, [3, 4, 0, 0, 0, 0, 5, 200]);
+    }
 }

@@ -65,6 +65,55 @@ impl Ipv4<'_> {
             + u64::from(u32::from_ne_bytes(self.bytes::<16, 4>()))
     }
 
+    /// The type of service: six bits of DSCP, two of ECN.
+    #[inline(always)]
+    #[must_use]
+    pub fn type_of_service(&self) -> u8 {
+        self.0[1]
+    }
+
+    /// Sets the version to 4, the header's length to 20 bytes, and the type of service.
+    #[inline(always)]
+    pub fn set_type_of_service(&mut self, type_of_service: u8) {
+        self.0[0] = 0x45;
+        self.0[1] = type_of_service;
+    }
+
+    /// Sets the packet's length in bytes, header included.
+    #[inline(always)]
+    pub fn set_total_length(&mut self, bytes: u16) {
+        self.0[2..4].copy_from_slice(&bytes.to_be_bytes());
+    }
+
+    /// Sets the identification, as a word, and that this is a whole packet that routers may fragment
+    /// or not.
+    #[inline(always)]
+    pub fn set_identification_word(&mut self, word: u16, dont_fragment: bool) {
+        self.0[4..6].copy_from_slice(&word.to_ne_bytes());
+        self.0[6] = u8::from(dont_fragment) << 6;
+        self.0[7] = 0;
+    }
+
+    /// Sets the time to live.
+    #[inline(always)]
+    pub fn set_ttl(&mut self, ttl: u8) {
+        self.0[8] = ttl;
+    }
+
+    /// Sets the protocol number of what follows.
+    #[inline(always)]
+    pub fn set_protocol(&mut self, protocol: u8) {
+        self.0[9] = protocol;
+    }
+
+    /// Makes the checksum right, of a header without options.
+    #[inline(always)]
+    pub fn fill_checksum(&mut self) {
+        self.set_checksum_word(0);
+        let sum = checksum::field(self.words_sum());
+        self.set_checksum_word(sum);
+    }
+
     /// Whether this is a fragment: more follow, or it does not start at 0.
     #[inline(always)]
     #[must_use]
@@ -169,6 +218,35 @@ mod tests {
             .sum();
         let sum = (sum & 0xffff) + (sum >> 16);
         !((sum & 0xffff) + (sum >> 16)) as u16
+    }
+
+    #[test]
+    fn what_is_written_lies_where_rfc_791_has_it() {
+        let mut bytes = [0xee; 20];
+        let mut ip = Ipv4::at(bytes.as_mut_slice(), 0).unwrap();
+        ip.set_type_of_service(0xb9);
+        ip.set_total_length(0x0102);
+        ip.set_identification_word(u16::from_ne_bytes([3, 4]), true);
+        ip.set_ttl(5);
+        ip.set_protocol(6);
+        ip.set_source_word(u32::from_ne_bytes([7, 8, 9, 10]));
+        ip.set_destination_word(u32::from_ne_bytes([11, 12, 13, 14]));
+        ip.fill_checksum();
+        assert_eq!(
+            (ip.version(), ip.header_len(), ip.type_of_service()),
+            (4, 20, 0xb9)
+        );
+        assert_eq!((ip.total_length(), ip.dont_fragment()), (0x0102, true));
+        assert_eq!((ip.is_fragment(), ip.ttl(), ip.protocol()), (false, 5, 6));
+        ip.set_identification_word(0, false);
+        assert!(!ip.dont_fragment());
+        ip.set_identification_word(u16::from_ne_bytes([3, 4]), true);
+        assert_eq!(sum(&bytes), 0);
+        bytes[10..12].fill(0);
+        let right = [
+            0x45, 0xb9, 1, 2, 3, 4, 0x40, 0, 5, 6, 0, 0, 7, 8, 9, 10, 11, 12, 13, 14,
+        ];
+        assert_eq!(bytes, right);
     }
 
     proptest! {

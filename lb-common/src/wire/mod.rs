@@ -6,6 +6,7 @@
 //! as they lie, for fields that are only compared, hashed and copied.
 
 pub mod checksum;
+pub mod crc32c;
 mod ethernet;
 mod gre;
 mod gue;
@@ -28,6 +29,8 @@ pub use tcp::{Tcp, flags as tcp_flags};
 pub use udp::Udp;
 pub use vlan::Vlan;
 
+use zerocopy::IntoBytes as _;
+
 /// A packet's bytes, from the Ethernet header on.
 pub trait Frame {
     /// The length in bytes of the part of the frame that windows see. Headers are within it.
@@ -47,6 +50,11 @@ pub trait Frame {
     ///
     /// Only one window at a time can exist: that two of them overlap is a compile error.
     fn window<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]>;
+
+    /// Copies `len` bytes from `offset` on to the front of `words`, which hold them as they lie, or
+    /// gives `None` when the frame ends before, `len` is 0, or `words` are fewer. Sees the whole
+    /// frame, all its buffers, and costs a call where a window costs none.
+    fn load<const N: usize>(&mut self, offset: u32, len: u32, words: &mut [u64; N]) -> Option<()>;
 
     /// Adds `bytes` bytes in front of the Ethernet header, or `None` when there is no room for
     /// them; the frame is then as it was. What the new bytes hold is undefined, and all offsets
@@ -69,6 +77,13 @@ impl Frame for [u8] {
 
     fn window<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
         self.get_mut(offset..)?.first_chunk_mut()
+    }
+
+    fn load<const N: usize>(&mut self, offset: u32, len: u32, words: &mut [u64; N]) -> Option<()> {
+        let bytes = self.get(offset as usize..)?.get(..len as usize)?;
+        let place = words.as_mut_bytes().get_mut(..bytes.len())?;
+        place.copy_from_slice(bytes);
+        (len != 0).then_some(())
     }
 
     fn grow(&mut self, _bytes: usize) -> Option<()> {
@@ -124,6 +139,10 @@ impl Frame for Buffer {
 
     fn window<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
         self.bytes.get_mut(self.start..)?.window(offset)
+    }
+
+    fn load<const N: usize>(&mut self, offset: u32, len: u32, words: &mut [u64; N]) -> Option<()> {
+        self.bytes.get_mut(self.start..)?.load(offset, len, words)
     }
 
     fn grow(&mut self, bytes: usize) -> Option<()> {

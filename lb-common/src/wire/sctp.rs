@@ -21,4 +21,16 @@ impl Sctp<'_> {
     pub fn first_chunk(&self) -> u8 {
         self.0[12]
     }
+    /// The checksum as the register of [`super::crc32c`] that it is made of.
+    #[inline(always)]
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        u32::from_le_bytes(self.bytes::<8, 4>())
+    }
+
+    /// Sets the checksum, likewise.
+    #[inline(always)]
+    pub fn set_checksum(&mut self, register: u32) {
+        self.0[8..12].copy_from_slice(&register.to_le_bytes());
+    }
 }

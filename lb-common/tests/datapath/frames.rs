@@ -119,12 +119,21 @@ fn next_hop(server: u32) -> MacAddr {
     MacAddr::new([2, 0, 0, 1, high, low])
 }
 
-/// Sends a frame; gives the server that it went to.
+/// Sends a frame; gives the server that it went to. What its sender is told instead must be for that
+/// sender; then the frame stays as it is.
 pub(crate) fn send(memory: &Memory, frame: &mut [u8]) -> Result<u32, Reason> {
     let mut buffer = Buffer::new(frame);
     let verdict = process(&mut buffer, memory)
         .result()
         .inspect_err(|reason| memory.count_event(*reason))?;
+    if let Verdict::Answer(reason) = verdict {
+        let answer = buffer.frame();
+        assert_eq!(answer[..6], frame[6..12], "the sender's Ethernet address");
+        if frame[12..14] == [8, 0] {
+            assert_eq!(answer[30..34], frame[26..30], "the sender's address");
+        }
+        return Err(reason);
+    }
     frame.copy_from_slice(buffer.frame());
     assert_eq!(verdict, Verdict::Transmit);
     assert_eq!(frame[..4], [2, 0, 0, 1], "the next hop is a server");

@@ -43,13 +43,18 @@ impl Object {
             Edit::AddService { .. }
             | Edit::EditService { .. }
             | Edit::DeleteService { .. }
-            | Edit::Zero { .. } => Self::Service,
+            | Edit::Zero { .. }
+            | Edit::SetNoServer { .. } => Self::Service,
             Edit::AddServer { .. } | Edit::EditServer { .. } | Edit::DeleteServer { .. } => {
                 Self::Server
             }
             Edit::StartDaemon { .. } => Self::StartDaemon,
             Edit::StopDaemon { .. } => Self::StopDaemon,
-            Edit::Clear | Edit::SetTimeouts { .. } => Self::Other,
+            Edit::Clear
+            | Edit::SetTimeouts { .. }
+            | Edit::AddMarkRule { .. }
+            | Edit::DeleteMarkRule { .. }
+            | Edit::Set { .. } => Self::Other,
         }
     }
 }

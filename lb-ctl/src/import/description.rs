@@ -235,6 +235,10 @@ impl Description {
                     return Err("No daemon is running");
                 }
             }
+            Edit::SetNoServer { .. }
+            | Edit::AddMarkRule { .. }
+            | Edit::DeleteMarkRule { .. }
+            | Edit::Set { .. } => return Err("ipvs's table has no place for it"),
         }
         Ok(())
     }

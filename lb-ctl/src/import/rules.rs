@@ -80,7 +80,7 @@ fn start_daemon(role: DaemonRole, daemon: &SyncDaemon) -> String {
     )
 }
 
-/// What [`print`] leaves out, in the order of the lines.
+/// What [`print()`] leaves out, in the order of the lines.
 #[must_use]
 pub fn omissions(description: &Description) -> Vec<Omission> {
     let mut found = Vec::new();

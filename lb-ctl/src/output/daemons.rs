@@ -9,10 +9,7 @@ use std::io::{self, Write};
 /// Writing fails.
 pub fn daemons(daemons: &Daemons, out: &mut dyn Write) -> io::Result<()> {
     for (role, daemon) in &daemons.daemons {
-        let role = match role {
-            DaemonRole::Master => "master",
-            DaemonRole::Backup => "backup",
-        };
+        let role = role_name(*role);
         let SyncDaemon {
             interface,
             sync_id,
@@ -25,6 +22,34 @@ pub fn daemons(daemons: &Daemons, out: &mut dyn Write) -> io::Result<()> {
             out,
             "{role} sync daemon (mcast={interface}, syncid={sync_id}, maxlen={max_length}, \
              group={group}, port={port}, ttl={ttl})"
+        )?;
+    }
+    Ok(())
+}
+
+/// A role's word.
+#[must_use]
+pub const fn role_name(role: DaemonRole) -> &'static str {
+    match role {
+        DaemonRole::Master => "master",
+        DaemonRole::Backup => "backup",
+    }
+}
+
+/// What ipvsadm's listing does not say: daemons that serve no peer.
+///
+/// # Errors
+/// Writing fails.
+pub fn unserved(daemons: &Daemons, out: &mut dyn Write) -> io::Result<()> {
+    if daemons.served {
+        return Ok(());
+    }
+    for (role, daemon) in &daemons.daemons {
+        writeln!(
+            out,
+            "the {} sync daemon on {} serves no peer: this version of lb-agent only keeps it",
+            role_name(*role),
+            daemon.interface
         )?;
     }
     Ok(())

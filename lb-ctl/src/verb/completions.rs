@@ -14,7 +14,10 @@ pub(super) const COMPLETIONS: Verb = Verb {
             about: "which shell",
             values: &[
                 ("bash", "for /usr/share/bash-completion/completions/lb-ctl"),
-                ("zsh", "for /usr/share/zsh/vendor-completions/_lb-ctl"),
+                (
+                    "zsh",
+                    "for _lb-ctl in a folder of fpath, e.g. /usr/local/share/zsh/site-functions",
+                ),
                 (
                     "fish",
                     "for /usr/share/fish/vendor_completions.d/lb-ctl.fish",

@@ -74,16 +74,16 @@ pub(super) fn one(verb: &Verb, world: &mut World<'_>) -> Result<(), VerbError> {
     )?;
     for operand in grammar.operands {
         if operand.values.is_empty() {
-            writeln!(world.out, "\n  {:<17}{}", operand.name, operand.about)?;
+            writeln!(world.out, "\n  {:<16} {}", operand.name, operand.about)?;
         } else {
             writeln!(world.out)?;
         }
         for (word, about) in operand.values {
-            writeln!(world.out, "  {word:<17}{about}")?;
+            writeln!(world.out, "  {word:<16} {about}")?;
         }
     }
     for option in grammar.options {
-        writeln!(world.out, "\n  {:<17}{}", option.spelling(), option.about)?;
+        writeln!(world.out, "\n  {:<16} {}", option.spelling(), option.about)?;
     }
     writeln!(
         world.out,

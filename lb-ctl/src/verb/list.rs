@@ -19,7 +19,10 @@ pub(super) const LIST: Verb = Verb {
                 ("services", "the services and their servers, as -L -n"),
                 ("connections", "the connections, as -L -n -c"),
                 ("timeouts", "the session timeouts, as -L --timeout"),
-                ("daemons", "the sync daemons, as -L --daemon"),
+                (
+                    "daemons",
+                    "the sync daemons, as -L --daemon, and whether they serve peers",
+                ),
             ],
             optional: false,
         }],
@@ -72,6 +75,7 @@ fn list(words: &Words<'_>, world: &mut World<'_>) -> Result<Exit, VerbError> {
                 document(&schema::DAEMONS, json::DaemonsBody::from(answer), world.out)?;
             } else {
                 daemons::daemons(&answer, world.out)?;
+                daemons::unserved(&answer, world.out)?;
             }
         }
     }

@@ -5,7 +5,11 @@ mod help;
 mod import;
 mod list;
 mod man;
+mod mark;
+mod realserver;
 mod schema;
+mod service;
+mod setting;
 mod status;
 pub mod words;
 
@@ -13,6 +17,7 @@ use crate::command::{self, World};
 use crate::control::ControlError;
 use crate::exit::Exit;
 use crate::invocation::{Identity, Invocation};
+use lb_common::api::Edit;
 use std::io;
 use words::{Grammar, Words};
 
@@ -31,6 +36,10 @@ pub struct Verb {
 pub const VERBS: &[Verb] = &[
     status::STATUS,
     list::LIST,
+    mark::MARK,
+    setting::SETTING,
+    service::SERVICE,
+    realserver::REALSERVER,
     import::IMPORT,
     schema::SCHEMA,
     completions::COMPLETIONS,
@@ -65,9 +74,30 @@ pub enum VerbError {
     /// A file makes no sense.
     #[error("{0}\nlb-ctl import: nothing was printed, since {1} cannot be understood")]
     Problems(crate::import::Problems, String),
+    /// The agent refused, or what was named is not there.
+    #[error("lb-ctl {verb}: {message}")]
+    Refused {
+        /// The verb.
+        verb: &'static str,
+        /// What, why, and the cure.
+        message: String,
+    },
     /// The agent did not answer.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The program that does the work cannot be started.
+    #[error(
+        "lb-ctl {verb}: cannot start {agent}, which does the work: {source}; install lb-agent beside \
+         lb-ctl, or set LB_AGENT to its path"
+    )]
+    Agent {
+        /// The verb.
+        verb: &'static str,
+        /// The program.
+        agent: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// The answer could not be printed.
     #[error("output: {0}")]
     Output(#[from] io::Error),
@@ -133,7 +163,9 @@ fn end(error: &VerbError, world: &mut World<'_>) -> Exit {
             return Exit::Success;
         }
         VerbError::Usage { .. } => Exit::Usage,
+        VerbError::Refused { .. } => Exit::Negative,
         VerbError::Control(_)
+        | VerbError::Agent { .. }
         | VerbError::File { .. }
         | VerbError::Problems(..)
         | VerbError::Output(_)
@@ -145,7 +177,9 @@ fn end(error: &VerbError, world: &mut World<'_>) -> Exit {
              --socket PATH or set LB_SOCKET."
         }
         VerbError::Usage { .. }
+        | VerbError::Refused { .. }
         | VerbError::Control(_)
+        | VerbError::Agent { .. }
         | VerbError::File { .. }
         | VerbError::Problems(..)
         | VerbError::Output(_)
@@ -155,4 +189,15 @@ fn end(error: &VerbError, world: &mut World<'_>) -> Exit {
     let _ = world.out.flush();
     let _ = writeln!(world.err, "{error}{cure}");
     exit
+}
+
+/// Carries out edits; what is refused is told, and the others count all the same.
+fn carry_out(edits: Vec<Edit>, world: &mut World<'_>) -> Result<Exit, VerbError> {
+    let outcomes = world.control.edit(edits)?;
+    let mut exit = Exit::Success;
+    for refusal in outcomes.into_iter().flatten() {
+        let _ = writeln!(world.err, "lb-ctl: {}", refusal.message);
+        exit = Exit::Negative;
+    }
+    Ok(exit)
 }

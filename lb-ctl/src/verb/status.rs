@@ -4,8 +4,9 @@ use super::words::{Grammar, OUTPUT, Tail, Words};
 use super::{Verb, VerbError};
 use crate::command::World;
 use crate::exit::Exit;
-use crate::output::json::{document, schema};
-use lb_common::api::{Agent, AttachMode, Interface, Next, Services};
+use crate::output::daemons::unserved;
+use crate::output::json::{DaemonsBody, document, schema};
+use lb_common::api::{Agent, AttachMode, Daemons, Interface, Next, Services};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -33,6 +34,7 @@ struct Status {
     active: u64,
     inactive: u64,
     unresolved: Vec<Unresolved>,
+    sync: DaemonsBody,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,18 +69,20 @@ struct Unresolved {
 
 fn status(words: &Words<'_>, world: &mut World<'_>) -> Result<Exit, VerbError> {
     let agent = world.control.agent()?;
-    let status = Status::new(agent, &world.control.services()?);
+    let services = world.control.services()?;
+    let daemons = world.control.daemons()?;
+    let status = Status::new(agent, &services, daemons.clone());
     let good = status.unresolved.is_empty() && !status.agent.interfaces.is_empty();
     if words.json() {
         document(&schema::STATUS, status, world.out)?;
     } else {
-        status.print(world.out)?;
+        status.print(&daemons, world.out)?;
     }
     Ok(if good { Exit::Success } else { Exit::Negative })
 }
 
 impl Status {
-    fn new(agent: Agent, services: &Services) -> Self {
+    fn new(agent: Agent, services: &Services, daemons: Daemons) -> Self {
         let mut status = Self {
             agent: About::new(agent),
             services: services.services.len(),
@@ -86,6 +90,7 @@ impl Status {
             active: 0,
             inactive: 0,
             unresolved: Vec::new(),
+            sync: daemons.into(),
         };
         for service in &services.services {
             for server in &service.servers {
@@ -104,7 +109,7 @@ impl Status {
         status
     }
 
-    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+    fn print(&self, daemons: &Daemons, out: &mut dyn Write) -> io::Result<()> {
         let Self {
             agent,
             services,
@@ -112,6 +117,7 @@ impl Status {
             active,
             inactive,
             unresolved,
+            sync: _,
         } = self;
         let About {
             version,
@@ -144,6 +150,7 @@ impl Status {
         {
             writeln!(out, "unreachable: {server} of {service}: {why}")?;
         }
+        unserved(daemons, out)?;
         let mut title = "packets that did not go to a server:\n";
         for Counted { reason, packets } in reasons.iter().filter(|reason| reason.packets > 0) {
             writeln!(out, "{title}{packets:>12} {reason}")?;

@@ -6,8 +6,10 @@
 )]
 
 pub mod call;
+pub mod languages;
 pub mod machine;
 pub mod names;
+pub mod rule_sets;
 pub mod server;
 pub mod table;
 pub mod transcript;

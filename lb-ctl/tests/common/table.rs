@@ -1,9 +1,10 @@
 //! A table that takes and refuses edits as the kernel's ipvs does (`ip_vs_ctl.c`).
 
 use lb_common::api::{
-    Agent, AttachMode, Counters, DaemonRole, Daemons, Edit, Interface, Next, Rates, Refusal,
-    RefusalKind, ServerAddress, ServerOptions, ServerStatus, ServiceAddress, ServiceOptions,
-    ServiceStatus, Services, SyncDaemon, Timeouts,
+    Agent, AttachMode, Counters, DaemonRole, Daemons, Edit, Interface, Marks, Next, NoServer,
+    Origin, Rates, Refusal, RefusalKind, ServerAddress, ServerOptions, ServerStatus,
+    ServiceAddress, ServiceOptions, ServiceStatus, Services, Setting, SettingStatus, Settings,
+    SyncDaemon, Timeouts,
 };
 use lb_ctl::control::{Control, ControlError};
 use std::net::IpAddr;
@@ -18,6 +19,9 @@ pub struct Table {
     pub services: Services,
     pub timeouts: Timeouts,
     pub daemons: Daemons,
+    pub marks: Marks,
+    /// The settings that were given a value.
+    pub set: Vec<(Setting, u32)>,
     /// Lines of `GET /v1/connections`.
     pub connections: String,
     /// How many `POST /v1/edits` there were.
@@ -37,6 +41,8 @@ impl Default for Table {
                 udp: 300,
             },
             daemons: Daemons::default(),
+            marks: Marks::default(),
+            set: Vec::new(),
             connections: String::new(),
             posts: 0,
         }
@@ -82,6 +88,7 @@ impl Table {
                 self.services.services.push(ServiceStatus {
                     service: *service,
                     options: options.clone(),
+                    no_server: NoServer::default(),
                     counters: Counters::default(),
                     rates: Rates::default(),
                     servers: Vec::new(),
@@ -158,6 +165,14 @@ impl Table {
                 if self.daemons.daemons.len() == before {
                     return Err(RefusalKind::NoService);
                 }
+            }
+            Edit::SetNoServer { service, answer } => self.service(service)?.no_server = *answer,
+            Edit::AddMarkRule { rule } => self.marks.rules.push(rule.clone()),
+            Edit::DeleteMarkRule { rule } => self.marks.rules.retain(|other| other != rule),
+            Edit::Set { name, value } => {
+                let setting = Setting::check(name, *value).map_err(|refusal| refusal.kind)?;
+                self.set.retain(|(other, _)| *other != setting);
+                self.set.extend(value.map(|value| (setting, value)));
             }
         }
         Ok(())
@@ -262,6 +277,28 @@ impl Control for Table {
 
     fn daemons(&mut self) -> Result<Daemons, ControlError> {
         Ok(self.daemons.clone())
+    }
+
+    fn marks(&mut self) -> Result<Marks, ControlError> {
+        Ok(self.marks.clone())
+    }
+
+    fn settings(&mut self) -> Result<Settings, ControlError> {
+        let status = |name: Setting| {
+            let set = self.set.iter().find(|(setting, _)| *setting == name);
+            SettingStatus {
+                name,
+                value: set.map_or(name.default(), |(_, value)| *value),
+                origin: if set.is_some() {
+                    Origin::Edit
+                } else {
+                    Origin::Default
+                },
+            }
+        };
+        Ok(Settings {
+            settings: Setting::ALL.map(status).to_vec(),
+        })
     }
 
     fn agent(&mut self) -> Result<Agent, ControlError> {

@@ -1,8 +1,7 @@
 //! The states and counts of connections that the same packets made.
 
-use crate::subject::{Kernel, Product, Subject};
+use crate::subject::{Kernel, Product, Subject, segment};
 use anyhow::{Context, Result};
-use etherparse::{PacketBuilder, TcpHeader};
 use std::net::SocketAddrV4;
 use xtask::lab::Lab;
 use xtask::lab::listing;
@@ -91,7 +90,11 @@ fn make(subject: &mut impl Subject, port: u16, walk: &str) -> Result<Seen> {
         format!("-A -t {service} -s rr"),
         format!("-a -t {service} -r {server} -g -w 1"),
     ])?;
-    let segments: Vec<_> = walk.split(' ').map(|flags| segment(port, flags)).collect();
+    let client = SocketAddrV4::new(CLIENT, port);
+    let segments: Vec<_> = walk
+        .split(' ')
+        .map(|flags| segment(client, service, flags))
+        .collect();
     subject.send(&segments)?;
     see(subject, port)
 }
@@ -116,24 +119,4 @@ fn service(port: u16) -> SocketAddrV4 {
 
 fn server(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(plan::server_address(1), port)
-}
-
-/// An IPv4 packet with a segment to the service of this port that carries these flags.
-fn segment(port: u16, flags: &str) -> Vec<u8> {
-    let mut header = TcpHeader::new(port, port, 1, 64_000);
-    for flag in flags.chars() {
-        match flag {
-            'S' => header.syn = true,
-            'A' => header.ack = true,
-            'F' => header.fin = true,
-            'R' => header.rst = true,
-            other => panic!("no flag {other}"),
-        }
-    }
-    let mut packet = Vec::new();
-    PacketBuilder::ipv4(CLIENT.octets(), VIP.octets(), 64)
-        .tcp_header(header)
-        .write(&mut packet, &[])
-        .expect("it is short, and memory takes it");
-    packet
 }

@@ -5,7 +5,11 @@
 //! Needs root, QEMU, the release builds of the programs, and Debian's packages at the first run.
 
 mod connections;
+mod real_server;
+mod restore;
 mod schedulers;
 mod script;
+mod shell;
 mod subject;
+mod transcript;
 mod verifier;

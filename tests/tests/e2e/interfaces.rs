@@ -1,7 +1,7 @@
 //! What happens to the director's interfaces, and what a start that fails does to them.
 
 use crate::refusals::{CONFLICT, ENVIRONMENT, pins, refused};
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use lb_tests::scene::{self, DEADLINE, Scene, vip};
 use std::collections::BTreeSet;
 use xtask::lab::director::Director;
@@ -96,5 +96,58 @@ fn an_interface_with_another_ethernet_address_is_followed() -> Result<()> {
         })
     })?;
     assert_eq!(scene.fetch(4)?.len(), 4);
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_was_away_or_renamed_forwards_on() -> Result<()> {
+    let scene = Scene::new(2)?;
+    let director = scene.director();
+    let _agent = director.start()?;
+    scene::add_service(&director, "rr", &[1, 1])?;
+    let ip = |line: &str| director.host().run("ip", line.split(' ')).map(drop);
+    let forwards = |what: &str| -> Result<()> {
+        scene.answers(vip().ip()).context(what.to_owned())?;
+        let by = BTreeSet::from_iter(scene.fetch(4)?);
+        ensure!(by.len() == 2, "{what}: only {by:?} answer");
+        Ok(())
+    };
+    forwards("at first")?;
+    ip("link set dev eth0 down")?;
+    ip("link set dev eth0 up")?;
+    forwards("after down and up")?;
+    for address in ["10.0.0.2/24", "10.0.0.100/32"] {
+        ip(&format!("address del {address} dev eth0"))?;
+    }
+    for address in ["10.0.0.2/24", "10.0.0.100/32"] {
+        ip(&format!("address add {address} dev eth0"))?;
+    }
+    forwards("with its addresses added anew")?;
+    ip("link set dev eth0 mtu 1400")?;
+    ip("link set dev eth0 mtu 1500")?;
+    forwards("after other MTUs")?;
+    ip("link set dev eth0 down")?;
+    ip("link set dev eth0 name eth9")?;
+    ip("link set dev eth9 up")?;
+    forwards("under another name")?;
+    // A server that is added now is reached by the new name.
+    director.ctl(["-d", "-t", scene::SERVICE, "-r", "10.0.0.12:80"])?;
+    director.ctl(["-a", "-t", scene::SERVICE, "-r", "10.0.0.12:80", "-g"])?;
+    forwards("with a new server under another name")
+}
+
+#[test]
+fn an_interface_that_was_deleted_and_made_anew_forwards_again() -> Result<()> {
+    let scene = Scene::new(2)?;
+    let director = scene.director();
+    let _agent = director.start()?;
+    scene::add_service(&director, "rr", &[1, 1])?;
+    let forwards = || -> Result<usize> {
+        scene.answers(vip().ip())?;
+        Ok(BTreeSet::from_iter(scene.fetch(4)?).len())
+    };
+    assert_eq!(forwards()?, 2);
+    scene.lab.replace_interface(1)?;
+    assert_eq!(forwards()?, 2, "its servers are known under another index");
     Ok(())
 }

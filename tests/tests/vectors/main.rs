@@ -3,13 +3,24 @@
 //!
 //! They need root, to load the object.
 
+mod answer;
 mod clock;
 mod decap;
 mod directory;
 mod fit;
+mod fragments;
 mod full;
+mod icmp;
+mod ipv6;
+mod masquerade;
 mod random;
 mod refuse;
 mod route;
 mod schedule;
+mod schedule_hash;
+mod schedule_load;
+mod schedule_many;
+mod schedule_recall;
 mod state;
+mod tunnel;
+mod vlan;

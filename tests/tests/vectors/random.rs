@@ -1,7 +1,8 @@
 //! Random frames: host and kernel agree on each, and what goes to a server is what etherparse
 //! takes for a packet of its service.
 
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{IpNumber, NetSlice, SlicedPacket, TransportSlice};
+use lb_common::datapath::Verdict;
 use lb_common::memory::Memory;
 use lb_common::sched::Kind::{Rr, Wrr};
 use lb_common::wire::MacAddr;
@@ -84,7 +85,9 @@ fn host_and_kernel_agree_on_every_frame() {
             }
             let outcome = twin.run(&frame);
             *ran.borrow_mut() += 1;
-            if outcome.result.is_ok() {
+            if let Ok(Verdict::Answer(_)) = outcome.result {
+                answered(&frame, &outcome.frame);
+            } else if outcome.result.is_ok() {
                 *sent.borrow_mut() += 1;
                 delivered(&frame, &outcome.frame);
             } else {
@@ -101,6 +104,13 @@ fn host_and_kernel_agree_on_every_frame() {
     );
 }
 
+/// Judges an answer: back to its sender, and a valid packet.
+fn answered(before: &[u8], after: &[u8]) {
+    assert_eq!(before[..6], after[6..12]);
+    assert_eq!(before[6..12], after[..6]);
+    SlicedPacket::from_ethernet(after).expect("a valid packet");
+}
+
 /// Judges where a frame went.
 fn delivered(before: &[u8], after: &[u8]) {
     assert_eq!(before[..6], DIRECTOR_MAC);
@@ -110,10 +120,23 @@ fn delivered(before: &[u8], after: &[u8]) {
     };
     let ip = ip.header();
     assert_eq!(ip.destination(), [10, 0, 0, 100]);
-    let servers = match &packet.transport {
-        Some(TransportSlice::Tcp(tcp)) if tcp.destination_port() == 80 => 0..3,
-        Some(TransportSlice::Udp(udp)) if udp.destination_port() == 80 => 3..5,
-        Some(TransportSlice::Tcp(tcp)) if tcp.destination_port() == 443 => 5..6,
+    let (protocol, port) = match &packet.transport {
+        Some(TransportSlice::Tcp(tcp)) => (IpNumber::TCP, tcp.destination_port()),
+        Some(TransportSlice::Udp(udp)) => (IpNumber::UDP, udp.destination_port()),
+        // Of a fragment etherparse reads no ports.
+        None if ip.more_fragments() && ip.fragments_offset().value() == 0 => {
+            let at = 14 + usize::from(ip.ihl()) * 4 + 2;
+            (
+                ip.protocol(),
+                u16::from_be_bytes([before[at], before[at + 1]]),
+            )
+        }
+        other => panic!("not of any service: {other:?}"),
+    };
+    let servers = match (protocol, port) {
+        (IpNumber::TCP, 80) => 0..3,
+        (IpNumber::UDP, 80) => 3..5,
+        (IpNumber::TCP, 443) => 5..6,
         other => panic!("not of any service: {other:?}"),
     };
     // The ways of each service's servers count from 0.

@@ -7,8 +7,8 @@ use lb_common::reason::Reason;
 use lb_common::sched::Kind::Rr;
 use lb_common::state::Class;
 use lb_tests::case::{
-    Case, SIZES, case, case_sized, opens, opens_inactive, refused, tcp_service, to, udp_service,
-    way,
+    Case, SIZES, answered, case, case_sized, opens, opens_inactive, refused, tcp_service, to,
+    udp_service, way,
 };
 use lb_tests::packet::flags::{ACK, SYN};
 use lb_tests::packet::{Packet, tcp, udp};
@@ -19,6 +19,9 @@ const VIP: &str = "10.0.0.100:80";
 /// Offsets of bytes in a frame without IP options.
 const IP: usize = 14;
 const TRANSPORT: usize = 34;
+
+const SCTP: u8 = IpNumber::SCTP.0;
+const ICMPV6: u8 = IpNumber::IPV6_ICMP.0;
 
 fn both(name: &'static str) -> Case {
     case(
@@ -77,11 +80,10 @@ fn frames_for_other_hosts_are_not_ours() {
 }
 
 #[test]
-fn what_is_not_ipv4_passes() {
+fn what_is_not_ip_passes() {
     let mut case = both("ether types");
     for kind in [
         EtherType::ARP,
-        EtherType::IPV6,
         EtherType::VLAN_TAGGED_FRAME,
         EtherType::PROVIDER_BRIDGING,
         EtherType(0x8847),
@@ -93,6 +95,10 @@ fn what_is_not_ipv4_passes() {
         packet.ethernet.ether_type = kind;
         case.sends(&packet.bytes(), refused(Reason::NotIp));
     }
+    // Called IPv6, it is of the wrong version.
+    let mut packet = syn();
+    packet.ethernet.ether_type = EtherType::IPV6;
+    case.sends(&packet.bytes(), refused(Reason::Malformed));
 }
 
 #[test]
@@ -152,17 +158,19 @@ fn lengths_that_contradict_each_other_are_malformed() {
 }
 
 #[test]
-fn fragments_pass() {
+fn later_fragments_of_unseen_packets_pass() {
     let whole = tcp(CLIENT, VIP, ACK).payload(&[1; 64]);
+    let later = |packet: &Packet, offset, more| {
+        let mut packet = packet.clone().fragment(offset, more);
+        packet.ip.identification ^= 1;
+        packet
+    };
     let _ = both("fragments")
-        .send(&syn().fragment(0, true), refused(Reason::Fragment))
-        .send(&syn(), opens(0))
-        .send(&whole.clone().fragment(0, true), refused(Reason::Fragment))
-        .send(&whole.clone().fragment(1, true), refused(Reason::Fragment))
-        .send(
-            &whole.clone().fragment(0x1fff, false),
-            refused(Reason::Fragment),
-        )
+        .send(&syn().fragment(0, true), opens(0).flows(1))
+        .send(&syn(), to(0))
+        .send(&whole.clone().fragment(0, true), to(0))
+        .send(&later(&whole, 1, true), refused(Reason::Fragment))
+        .send(&later(&whole, 0x1fff, false), refused(Reason::Fragment))
         .send(
             &udp(CLIENT, VIP).fragment(8, false),
             refused(Reason::Fragment),
@@ -207,17 +215,17 @@ fn martians_and_land_open_nothing() {
 }
 
 #[test]
-fn a_packet_at_its_last_hop_passes() {
+fn a_packet_at_its_last_hop_ends() {
     // The connection is scheduled before the packet is sent, as in ipvs.
     let _ = both("ttl")
         .send(
             &syn().ttl(1),
-            refused(Reason::TtlExceeded)
+            answered(Reason::TtlExceeded)
                 .connection(0)
                 .active(0, 1)
                 .flows(1),
         )
-        .send(&syn().ttl(0), refused(Reason::TtlExceeded))
+        .send(&syn().ttl(0), answered(Reason::TtlExceeded))
         .send(&syn().ttl(2), to(0));
 }
 
@@ -227,16 +235,33 @@ fn other_protocols_pass() {
     for number in (0..=255).filter(|number| !matches!(number, 6 | 17)) {
         let mut packet = syn();
         packet.ip.protocol = IpNumber(number);
-        case.sends(&packet.bytes(), refused(Reason::Protocol));
+        let reason = match number {
+            SCTP => Reason::NoService,
+            ICMPV6 => Reason::Malformed,
+            _ => Reason::Protocol,
+        };
+        case.sends(&packet.bytes(), refused(reason));
+    }
+    // Of ICMP, errors alone are of interest.
+    for kind in 0..=255 {
+        let mut packet = syn();
+        packet.ip.protocol = IpNumber::ICMP;
+        let mut frame = packet.bytes();
+        frame[TRANSPORT] = kind;
+        let reason = match kind {
+            3 | 4 | 11 => Reason::NoQuotedFlow,
+            _ => Reason::Protocol,
+        };
+        case.sends(&frame, refused(reason));
     }
 }
 
 #[test]
-fn a_service_without_servers_drops() {
+fn a_service_without_servers_answers() {
     let services = [tcp_service(VIP, Rr, &[]), udp_service(VIP, Rr, &[0])];
     let _ = case("no server", &services)
-        .send(&syn(), refused(Reason::NoServer))
-        .send(&udp(CLIENT, VIP), refused(Reason::NoServer))
+        .send(&syn(), answered(Reason::NoServer))
+        .send(&udp(CLIENT, VIP), answered(Reason::NoServer))
         .send(&tcp(CLIENT, VIP, ACK), refused(Reason::NoFlow));
 }
 

@@ -141,7 +141,7 @@ impl Lb {
             method(GUE, server_flags::GUE, Traffic::TCP, 32)?,
             method(NAT, server_flags::MASQUERADE, Traffic::TCP, 0)?,
             method(NAT6, server_flags::MASQUERADE, Traffic::TCP6, 0)?,
-            replies(&established)?,
+            replies(established)?,
             established(SERVICES, &mut Object::load(LB, many, 10)?, many, 1)?,
             established(
                 KERNEL_TCP,
@@ -211,7 +211,8 @@ impl Object {
 
     /// The same with another forwarding method.
     fn load_with(bin: &str, traffic: Traffic, servers: u32, method: u32) -> anyhow::Result<Self> {
-        let mut object = load(bin)?;
+        let sizes = sizes(method);
+        let mut object = load(bin, &sizes)?;
         let bytes = Bytes::of(&object)?;
         let mut memory = Memory::new(Sizes { flows: 1, ..SIZES })
             .with_services(&services(traffic, servers))
@@ -294,7 +295,7 @@ impl Ways {
     ///
     /// When the map cannot be read or written.
     pub(super) fn give(&self) -> anyhow::Result<()> {
-        for index in 0..SIZES.buckets() {
+        for index in 0..sizes(server_flags::MASQUERADE).buckets() {
             let bytes = self.0.borrow().get(&index, 0)?;
             let mut bucket = ColdBucket::read_from_bytes(&bytes).expect("as many bytes");
             for entry in &mut bucket.entries {
@@ -310,21 +311,21 @@ impl Ways {
 }
 
 /// Loads an object with maps of lb's sizes, and its programs.
-fn load(bin: &str) -> anyhow::Result<Ebpf> {
+fn load(bin: &str, sizes: &Sizes) -> anyhow::Result<Ebpf> {
     let path = crate::build::object(bin)?;
-    let (buckets, slots, displacements) = (SIZES.buckets(), SIZES.slots(), SIZES.displacements());
+    let (buckets, slots, displacements) = (sizes.buckets(), sizes.slots(), sizes.displacements());
     let mut loader = EbpfLoader::new();
     loader
         .override_global(globals::TICK_SHIFT, &CLOCK.shift, true)
         .override_global(globals::BUCKETS, &buckets, true)
-        .override_global(globals::SERVERS, &SIZES.servers, true)
+        .override_global(globals::SERVERS, &sizes.servers, true)
         .override_global(globals::DIRECTORY_SLOTS, &slots, true)
         .override_global(globals::DIRECTORY_DISPLACEMENTS, &displacements, true);
     loader.map_max_entries(maps::SCRATCH, cpus()?);
     if bin == KERNEL {
         loader.map_max_entries(KERNEL_FLOWS, CAPACITY);
     }
-    for (name, len) in lengths()? {
+    for (name, len) in lengths(sizes)? {
         if bin == LB || !FLOW_MAPS.contains(&name) {
             loader.map_max_entries(name, len);
         }
@@ -340,24 +341,37 @@ fn load(bin: &str) -> anyhow::Result<Ebpf> {
     Ok(object)
 }
 
+/// The sizes of the maps of a row: a masqueraded connection takes two entries.
+fn sizes(method: u32) -> Sizes {
+    let entries = if method == server_flags::MASQUERADE {
+        2
+    } else {
+        1
+    };
+    Sizes {
+        flows: SIZES.flows * entries,
+        ..SIZES
+    }
+}
+
 /// The lengths of lb's maps.
-fn lengths() -> anyhow::Result<[(&'static str, u32); 15]> {
+fn lengths(sizes: &Sizes) -> anyhow::Result<[(&'static str, u32); 15]> {
     let cpus = cpus()?;
     Ok([
         (maps::CONTROL, 1),
-        (maps::DISPLACEMENTS, 2 * SIZES.displacements()),
-        (maps::SLOTS, 2 * SIZES.slots()),
-        (maps::SERVICES, SIZES.records()),
-        (maps::SERVICE_STATES, SIZES.services),
-        (maps::MEMBERS, SIZES.members()),
-        (maps::SERVERS, SIZES.servers),
-        (maps::SERVER_STATES, SIZES.servers),
-        (maps::TRAFFIC, 2 * SIZES.servers * cpus),
+        (maps::DISPLACEMENTS, 2 * sizes.displacements()),
+        (maps::SLOTS, 2 * sizes.slots()),
+        (maps::SERVICES, sizes.records()),
+        (maps::SERVICE_STATES, sizes.services),
+        (maps::MEMBERS, sizes.members()),
+        (maps::SERVERS, sizes.servers),
+        (maps::SERVER_STATES, sizes.servers),
+        (maps::TRAFFIC, 2 * sizes.servers * cpus),
         (maps::REASONS, REASONS_PER_CPU * cpus),
-        (maps::FLOWS, SIZES.buckets()),
-        (maps::FLOW_DETAILS, SIZES.buckets()),
+        (maps::FLOWS, sizes.buckets()),
+        (maps::FLOW_DETAILS, sizes.buckets()),
         (maps::PORTS, PORTS),
-        (maps::TABLES, SIZES.table_words()),
+        (maps::TABLES, sizes.table_words()),
         (maps::ANSWERS, cpus),
     ])
 }
@@ -510,10 +524,9 @@ impl Bytes {
         };
         let cpus = u64::from(cpus()?);
         for (name, map) in object.maps() {
-            let data = match map {
-                Map::Array(data) | Map::LruHashMap(data) | Map::RingBuf(data) => data,
-                // Of the real servers' program, which is loaded elsewhere.
-                _ => continue,
+            // The others are of the real servers' program, which is loaded elsewhere.
+            let (Map::Array(data) | Map::LruHashMap(data) | Map::RingBuf(data)) = map else {
+                continue;
             };
             let accounted = accounted(data)?;
             bytes.all += accounted;

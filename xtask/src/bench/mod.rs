@@ -13,6 +13,7 @@
 //! | `subject` | what a row is |
 //! | `baseline` | the rows lb is compared with |
 //! | `lb` | the rows of lb, and its comparison with itself over the kernel's hash maps |
+//! | `control` | what lb-ctl and lb-agent take for many services and connections |
 //! | `target` | the figures that lb is to reach |
 //! | `traffic` | the packets |
 //! | `ruler` | one run of one program, and the check of its outcome |
@@ -20,6 +21,7 @@
 //! | `layout` | what is shared with the eBPF side |
 
 mod baseline;
+mod control;
 #[path = "../../../lb-ebpf/src/bench/layout.rs"]
 mod layout;
 mod lb;
@@ -59,6 +61,9 @@ pub struct Bench {
     /// Measure this row, the ruler and the yardsticks only. May be repeated.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// Instead of packets, measure what lb-ctl takes for 10,000 services and 1,000,000 connections.
+    #[arg(long, conflicts_with_all = ["quick", "only", "cpu"])]
+    control: bool,
     /// Measure on this CPU, instead of the last one allowed.
     #[arg(long, value_name = "N")]
     cpu: Option<usize>,
@@ -75,6 +80,17 @@ impl Bench {
         if !geteuid().is_root() {
             eprintln!("bench: loading eBPF programs needs root; run it as root or with sudo");
             return Ok(ExitCode::from(3));
+        }
+        if self.control {
+            crate::setup::ensure(&[Group::Build, Group::Lab])?;
+            let figures = control::figures()?;
+            if !self.json {
+                println!("{}", target::HEADING);
+            }
+            for figure in figures {
+                self.print(&figure)?;
+            }
+            return Ok(ExitCode::SUCCESS);
         }
         crate::setup::ensure(&[Group::Build])?;
         let cpu = pin(self.cpu)?;

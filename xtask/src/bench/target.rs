@@ -38,7 +38,7 @@ impl fmt::Display for Figure {
 }
 
 impl Figure {
-    fn new(target: &'static str, what: String, value: f64, limit: f64) -> Self {
+    pub(super) fn new(target: &'static str, what: String, value: f64, limit: f64) -> Self {
         Self {
             target,
             what,

@@ -20,9 +20,6 @@ enum Role {
 pub(super) fn lab(lab: &mut Lab, plan: &Plan) -> Result<()> {
     plan.check()?;
     register::mount_bpffs(&lab.dir)?;
-    let pass = register::bpffs(&lab.dir).join("xdp_pass");
-    xdp_pass::pin(&pass)?;
-
     bridge(lab)?;
     host(lab, "client", 1, &Role::Client)?;
     for number in 1..=plan.directors {
@@ -34,12 +31,7 @@ pub(super) fn lab(lab: &mut Lab, plan: &Plan) -> Result<()> {
             plan::director_last(number),
             &Role::Director { holds_vip },
         )?;
-        // Forced into the driver: in the generic path it would not let XDP_TX frames through.
-        let set = ["link", "set", "dev", &name, "xdpdrv", "pinned"];
-        lab.host("bridge").run(
-            "ip",
-            set.iter().map(AsRef::as_ref).chain([pass.as_os_str()]),
-        )?;
+        take_transmitted(lab, &name)?;
     }
     for number in 1..=plan.servers {
         host(
@@ -49,8 +41,36 @@ pub(super) fn lab(lab: &mut Lab, plan: &Plan) -> Result<()> {
             &Role::Server,
         )?;
     }
-    // The interfaces hold the program now.
-    fs::remove_file(&pass).with_context(|| format!("cannot unpin {}", pass.display()))?;
+    wait_for_ports(lab)
+}
+
+/// Gives a director another interface in the place of its own, with the same name and addresses.
+pub(super) fn replace_interface(lab: &Lab, number: usize) -> Result<()> {
+    let name = plan::director(number);
+    let director = lab.host(&name);
+    director.run("ip", ["link", "delete", "eth0"])?;
+    let holds_vip = number == 1;
+    let role = Role::Director { holds_vip };
+    link(lab, director, &name, plan::director_last(number), &role)?;
+    take_transmitted(lab, &name)?;
+    wait_for_ports(lab)
+}
+
+/// Lets the bridge's end of a director's link take the frames that the director's program transmits.
+fn take_transmitted(lab: &Lab, name: &str) -> Result<()> {
+    let pass = register::bpffs(&lab.dir).join("xdp_pass");
+    xdp_pass::pin(&pass)?;
+    // Forced into the driver: in the generic path it would not let XDP_TX frames through.
+    let set = ["link", "set", "dev", name, "xdpdrv", "pinned"];
+    lab.host("bridge").run(
+        "ip",
+        set.iter().map(AsRef::as_ref).chain([pass.as_os_str()]),
+    )?;
+    // The interface holds the program now.
+    fs::remove_file(&pass).with_context(|| format!("cannot unpin {}", pass.display()))
+}
+
+fn wait_for_ports(lab: &Lab) -> Result<()> {
     wait::until("all bridge ports forward", Duration::from_secs(10), || {
         ports_forward(lab)
     })
@@ -69,9 +89,16 @@ fn bridge(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// One host with its veth pair, addresses, offloads and sysctls.
+/// One host with its link to the bridge.
 fn host(lab: &mut Lab, name: &str, last: u8, role: &Role) -> Result<()> {
     let host = namespace(lab, name)?;
+    link(lab, &host, name, last, role)?;
+    lab.hosts.push(host);
+    Ok(())
+}
+
+/// A host's veth pair, addresses, offloads and sysctls.
+fn link(lab: &Lab, host: &Host, name: &str, last: u8, role: &Role) -> Result<()> {
     let bridge = lab.host("bridge");
     batch(
         bridge,
@@ -87,6 +114,9 @@ fn host(lab: &mut Lab, name: &str, last: u8, role: &Role) -> Result<()> {
         Role::Director { holds_vip: true } => Some("eth0"),
         Role::Server => Some("lo"),
     };
+    // Until an interface's link-local address has passed duplicate address detection, a second or
+    // two, its host answers no neighbour.
+    host.sysctl("net/ipv6/conf/eth0/accept_dad", "0")?;
     for (key, value) in sysctls(role) {
         host.sysctl(key, value)?;
     }
@@ -104,9 +134,7 @@ fn host(lab: &mut Lab, name: &str, last: u8, role: &Role) -> Result<()> {
             "address add {VIP}/32 dev {device}\naddress add {VIP6}/128 dev {device} nodad\n"
         );
     }
-    batch(&host, &lines)?;
-    lab.hosts.push(host);
-    Ok(())
+    batch(host, &lines)
 }
 
 /// Keys below `/proc/sys` and their values.
@@ -125,7 +153,7 @@ const fn sysctls(role: &Role) -> &'static [(&'static str, &'static str)] {
 }
 
 /// An empty namespace and the host's directory.
-fn namespace(lab: &Lab, name: &str) -> Result<Host> {
+pub(super) fn namespace(lab: &Lab, name: &str) -> Result<Host> {
     let host = Host::new(lab, name);
     hosts::ip(["netns", "add", host.namespace()])?;
     fs::create_dir(host.dir())

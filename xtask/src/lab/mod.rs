@@ -38,6 +38,7 @@ pub mod host;
 pub mod interrupt;
 pub mod listing;
 pub mod plan;
+pub mod real_server;
 pub mod register;
 pub mod verb;
 pub mod wait;
@@ -157,6 +158,27 @@ impl Lab {
     #[must_use]
     pub fn server(&self, number: usize) -> &Host {
         self.host(&plan::server(number))
+    }
+
+    /// Adds a host that has nothing but a loopback interface, for networks that not every lab has.
+    /// It goes with the lab.
+    ///
+    /// # Errors
+    /// When the lab has one of this name.
+    pub fn add(&mut self, name: &str) -> Result<()> {
+        let host = build::namespace(self, name)?;
+        let up = host.run("ip", ["link", "set", "lo", "up"]);
+        self.hosts.push(host);
+        up.map(drop)
+    }
+
+    /// Gives a director, counted from 1, another interface in the place of its own, with the same
+    /// name and addresses.
+    ///
+    /// # Errors
+    /// When it cannot be taken away or made.
+    pub fn replace_interface(&self, director: usize) -> Result<()> {
+        build::replace_interface(self, director)
     }
 
     /// All hosts, the bridge first.

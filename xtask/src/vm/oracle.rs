@@ -106,6 +106,27 @@ impl Director {
         self.drain()
     }
 
+    /// Sends Ethernet frames, in order, and returns those that left the director for them, in order.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the machine does not answer.
+    pub fn send_all(&mut self, frames: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
+        /// What leaves the director has room in its card until it is taken.
+        const BATCH: usize = 64;
+        let mut left = Vec::new();
+        for batch in frames.chunks(BATCH) {
+            for frame in batch {
+                self.vm
+                    .card()
+                    .send(frame)
+                    .context("cannot send to the machine")?;
+            }
+            left.extend(self.drain()?);
+        }
+        Ok(left)
+    }
+
     /// Sends one UDP datagram to `service` from each of `clients`, in order, and returns the
     /// server that each went to, if any. New clients are new flows, so this is the scheduler's
     /// sequence.

@@ -1,12 +1,12 @@
 //! Address translation (net/netfilter/ipvs/ip_vs_xmit.c: `ip_vs_nat_xmit`;
 //! ip_vs_core.c: `handle_response`).
 
-use super::super::{Packet, Tables, Way};
+use super::super::{Packet, Tables, Way, kind};
 use super::{route, server_port};
 use crate::addr::{Addr, Port, protocol};
 use crate::flow::Word;
 use crate::reason::Reason;
-use crate::wire::{Frame, Ipv4, Ipv6, checksum};
+use crate::wire::{Frame, Ipv4, Ipv6, Sctp, checksum, crc32c};
 
 /// Gives a client's packet the server's address and port.
 #[inline(always)]
@@ -20,23 +20,21 @@ pub(super) fn to_server<F: Frame, T: Tables>(
     let (address, port) = tables
         .server_end(word.server())
         .ok_or(Reason::Inconsistent)?;
-    if packet.bytes > way.mtu {
-        return Err(Reason::TooBig);
-    }
     let port = server_port(&packet.tuple, word, port);
-    translate(frame, packet, End::Destination, address, port)?;
+    translate(frame, tables, packet, End::Destination, address, port)?;
     route::route(frame, packet, way)
 }
 
 /// Gives a server's packet the virtual address and port.
 #[inline(always)]
-pub(super) fn to_client<F: Frame>(
+pub(super) fn to_client<F: Frame, T: Tables>(
     frame: &mut F,
+    tables: &T,
     packet: &Packet,
     address: Addr,
     port: Port,
 ) -> Result<(), Reason> {
-    translate(frame, packet, End::Source, address, port)
+    translate(frame, tables, packet, End::Source, address, port)
 }
 
 /// Which end of a packet is translated.
@@ -47,27 +45,47 @@ enum End {
 }
 
 /// Sets one end of a packet and mends the checksums. A later fragment has no ports, and what
-/// changes of its packet's checksum was mended in the first one.
+/// changes of its packet's checksum was mended in the first one. An ICMP error has none either:
+/// what it quotes is translated by itself.
+///
+/// deviates: the first fragment of an SCTP packet cannot have its port changed, because the checksum
+/// depends on the length of the whole packet, which it does not tell. ipvs puts packets together.
 #[inline(always)]
-fn translate<F: Frame>(
+fn translate<F: Frame, T: Tables>(
     frame: &mut F,
+    tables: &T,
     packet: &Packet,
     end: End,
     address: Addr,
     port: Port,
 ) -> Result<(), Reason> {
-    let old = match end {
-        End::Source => packet.tuple.client,
-        End::Destination => packet.tuple.address,
+    let (old, old_port) = match end {
+        End::Source => (packet.tuple.client, packet.tuple.client_port()),
+        End::Destination => (packet.tuple.address, packet.tuple.port()),
     };
     if old.is_v4() != address.is_v4() {
         return Err(Reason::Inconsistent);
     }
+    let is_sctp = packet.tuple.protocol == protocol::SCTP;
+    if is_sctp && packet.kind == kind::FIRST && port != old_port {
+        return Err(Reason::Fragment);
+    }
     let change = network(frame, packet, end, old, address)?;
-    if packet.kind == super::super::kind::LATER {
+    if packet.kind >= kind::LATER {
         return Ok(());
     }
-    transport(frame, packet, end, port, change)
+    let at = packet.transport()
+        + match end {
+            End::Source => 0,
+            End::Destination => 2,
+        };
+    let field = frame.window::<2>(at).ok_or(Reason::Malformed)?;
+    *field = port.word().to_ne_bytes();
+    if is_sctp {
+        return sctp(frame, tables, packet, at, old_port, port);
+    }
+    let change = change + checksum::change_of_word(old_port.word(), port.word());
+    transport(frame, packet, change)
 }
 
 /// Sets an address; returns what to add to the checksums that cover it.
@@ -99,33 +117,42 @@ fn network<F: Frame>(
     Ok(change)
 }
 
-/// Sets a port and mends the transport checksum, by the address's `change` as well.
+/// Mends the checksum of TCP or UDP. A datagram without one has none afterwards, over IPv6 as well:
+/// so it is in ipvs, and a translator need not know whether the receiver allows it (RFC 6936,
+/// section 3.6).
 #[inline(always)]
-fn transport<F: Frame>(
-    frame: &mut F,
-    packet: &Packet,
-    end: End,
-    port: Port,
-    change: u32,
-) -> Result<(), Reason> {
-    let at = packet.transport();
-    let (old, offset) = match end {
-        End::Source => (packet.tuple.client_port(), at),
-        End::Destination => (packet.tuple.port(), at + 2),
-    };
-    let change = change + checksum::change_of_word(old.word(), port.word());
-    let ports = frame.window::<2>(offset).ok_or(Reason::Malformed)?;
-    *ports = port.word().to_ne_bytes();
-    let udp = packet.tuple.protocol == protocol::UDP;
-    let field = at + if udp { 6 } else { 16 };
-    let field = frame.window::<2>(field).ok_or(Reason::Malformed)?;
+fn transport<F: Frame>(frame: &mut F, packet: &Packet, change: u32) -> Result<(), Reason> {
+    let is_udp = packet.tuple.protocol == protocol::UDP;
+    let at = packet.transport() + if is_udp { 6 } else { 16 };
+    let field = frame.window::<2>(at).ok_or(Reason::Malformed)?;
     let before = u16::from_ne_bytes(*field);
-    if udp && before == 0 {
+    if is_udp && before == 0 {
         return Ok(());
     }
     let after = checksum::mend(before, change);
     // For UDP a field of zero means that there is no checksum (RFC 768).
-    let after = if udp && after == 0 { 0xffff } else { after };
+    let after = if is_udp && after == 0 { 0xffff } else { after };
     *field = after.to_ne_bytes();
+    Ok(())
+}
+
+/// Mends the checksum of SCTP, which covers no addresses, for a port that lies at `at`.
+#[inline(always)]
+fn sctp<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    at: usize,
+    old: Port,
+    new: Port,
+) -> Result<(), Reason> {
+    if old == new {
+        return Ok(());
+    }
+    let end = packet.network() + usize::from(packet.bytes);
+    let change = crc32c::change_of_word(tables, old.word(), new.word(), (end - at) as u16);
+    let mut sctp = Sctp::at(frame, packet.transport()).ok_or(Reason::Malformed)?;
+    let register = sctp.checksum() ^ change;
+    sctp.set_checksum(register);
     Ok(())
 }

@@ -5,7 +5,10 @@ mod masquerade;
 mod route;
 mod tunnel;
 
-use super::{Packet, Tables, Verdict, Way, reply};
+pub(super) use tunnel::move_link;
+pub use tunnel::{Inner, encapsulate};
+
+use super::{Packet, Stages, Tables, Verdict, Way, reply};
 use crate::addr::{Addr, Port};
 use crate::flow::{Tuple, Word};
 use crate::layout::server_flags;
@@ -14,7 +17,32 @@ use crate::wire::Frame;
 
 /// Rewrites a frame for its server, counts it, and says where it leaves.
 #[inline(always)]
-pub(super) fn forward<F: Frame, T: Tables>(
+pub(super) fn forward<F: Frame, T: Stages>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    word: Word,
+    flags: u32,
+    way: [u64; 3],
+) -> Result<Verdict, Reason> {
+    by_method::<F, T, true>(frame, tables, packet, word, flags, way)
+}
+
+/// The same, but never through a tunnel.
+#[inline(always)]
+pub(super) fn without_tunnels<F: Frame, T: Stages>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    word: Word,
+    flags: u32,
+    way: [u64; 3],
+) -> Result<Verdict, Reason> {
+    by_method::<F, T, false>(frame, tables, packet, word, flags, way)
+}
+
+#[inline(always)]
+fn by_method<F: Frame, T: Stages, const TUNNELS: bool>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
@@ -33,11 +61,16 @@ pub(super) fn forward<F: Frame, T: Tables>(
         return Err(Reason::TtlExceeded);
     }
     match method {
-        server_flags::ROUTE => route::route(frame, packet, &way)?,
+        server_flags::ROUTE => {
+            fits(tables, packet, way.mtu)?;
+            route::route(frame, packet, &way)?;
+        }
         server_flags::MASQUERADE => {
+            fits(tables, packet, way.mtu)?;
             masquerade::to_server(frame, tables, packet, &way, word)?;
         }
-        _ => tunnel::tunnel(frame, tables, packet, &way, server, flags)?,
+        _ if TUNNELS => tunnel::tunnel(frame, tables, packet, &way, server, flags)?,
+        _ => return Err(Reason::Inconsistent),
     }
     tables.count_packet(server, packet.bytes.into(), false);
     Ok(leave(tables, way.ifindex))
@@ -62,7 +95,7 @@ pub(super) fn to_client<F: Frame, T: Tables>(
     let (destination, place) = reply::decode(way);
     let Some((ifindex, source)) = tables.egress(place.wrapping_sub(1)) else {
         // Routing takes one from the TTL itself.
-        masquerade::to_client(frame, packet, address, port)?;
+        masquerade::to_client(frame, tables, packet, address, port)?;
         tables.count_packet(server, packet.bytes.into(), true);
         tables.count_event(Reason::RoutedByHost);
         return Ok(Verdict::Pass);
@@ -70,11 +103,24 @@ pub(super) fn to_client<F: Frame, T: Tables>(
     if packet.ttl <= 1 {
         return Err(Reason::TtlExceeded);
     }
-    masquerade::to_client(frame, packet, address, port)?;
+    masquerade::to_client(frame, tables, packet, address, port)?;
     tables.count_packet(server, packet.bytes.into(), true);
     route::hop(frame, packet)?;
     route::address(frame, destination, source)?;
     Ok(leave(tables, ifindex))
+}
+
+/// Whether a packet is no longer than a way allows.
+///
+/// deviates: a packet that is, and may be fragmented, is refused as well, and its sender told the
+/// MTU. An XDP program cannot send two frames for one.
+#[inline(always)]
+fn fits<T: Tables>(tables: &T, packet: &Packet, mtu: u16) -> Result<(), Reason> {
+    if packet.bytes <= mtu {
+        return Ok(());
+    }
+    tables.set_mtu(mtu);
+    Err(Reason::TooBig)
 }
 
 #[inline(always)]

@@ -15,8 +15,13 @@ pub(super) fn route<F: Frame>(frame: &mut F, packet: &Packet, way: &Way) -> Resu
 /// Takes one from the TTL, or hop limit, which must not be 0.
 #[inline(always)]
 pub(super) fn hop<F: Frame>(frame: &mut F, packet: &Packet) -> Result<(), Reason> {
-    let network = packet.network();
-    if packet.tuple.client.is_v4() {
+    hop_at(frame, packet.network(), packet.tuple.client.is_v4())
+}
+
+/// The same of the header at `network`.
+#[inline(always)]
+pub(super) fn hop_at<F: Frame>(frame: &mut F, network: usize, is_v4: bool) -> Result<(), Reason> {
+    if is_v4 {
         Ipv4::at(frame, network)
             .ok_or(Reason::Malformed)?
             .decrement_ttl();

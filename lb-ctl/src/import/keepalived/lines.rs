@@ -1,6 +1,9 @@
 //! Files to lines: comments, conditions, parameters, sequences, lists and included files
 //! (keepalived.conf(5), from "CONFIGURATION PARSER" and "ADVANCED CONFIGURATION" on).
 
+use super::text::{
+    decomment, definition, groups, include, is_name, number, parentheses, reference,
+};
 use crate::import::{Extra, Place, Problem, Topic};
 use crate::machine::Machine;
 use std::collections::HashMap;
@@ -383,127 +386,4 @@ fn endless(place: &Place) -> Problem {
         place,
         "its parameters stand for each other without end; break the circle",
     )
-}
-
-/// A line without its comment and the blanks around it; none if a quote stays open. A backslash
-/// takes its meaning from `#`, `!` and quotes, and stays at the end of a line.
-fn decomment(line: &str) -> Option<String> {
-    let mut text = String::with_capacity(line.len());
-    let mut quoted = false;
-    let mut characters = line.trim_matches([' ', '\t']).chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' => quoted = !quoted,
-            '!' | '#' if !quoted => break,
-            '\\' => match characters.next() {
-                Some(mark @ ('!' | '#')) if !quoted => {
-                    text.push(mark);
-                    continue;
-                }
-                Some(next) => {
-                    text.push('\\');
-                    text.push(next);
-                    continue;
-                }
-                None => {
-                    text.truncate(text.trim_end_matches([' ', '\t']).len());
-                }
-            },
-            _ => {}
-        }
-        text.push(character);
-    }
-    text.truncate(text.trim_end_matches([' ', '\t']).len());
-    (!quoted).then_some(text)
-}
-
-/// The pattern behind `include` and its kin.
-fn include(text: &str) -> Option<&str> {
-    let (word, pattern) = text.split_once([' ', '\t'])?;
-    let kind = word.strip_prefix("include")?;
-    ["", "r", "m", "w", "b", "a"]
-        .contains(&kind)
-        .then(|| pattern.trim_start_matches([' ', '\t']))
-}
-
-/// Name and value of `$NAME=value`.
-fn definition(text: &str) -> Option<(&str, &str)> {
-    let (name, value) = text.strip_prefix('$')?.split_once('=')?;
-    is_name(name).then(|| (name, value.trim_start_matches([' ', '\t'])))
-}
-
-fn is_name(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && text.chars().all(is_name_character)
-}
-
-const fn is_name_character(character: char) -> bool {
-    character.is_ascii_alphanumeric() || character == '_'
-}
-
-/// The name of `NAME` or `{NAME}`, and what is behind it.
-fn reference(text: &str) -> Option<(&str, &str)> {
-    if let Some(inside) = text.strip_prefix('{') {
-        let (name, behind) = inside.split_once('}')?;
-        let plain = |text: char| is_name_character(text) || text == ' ' || text == '\t';
-        return (name.starts_with(is_name_character) && name.chars().all(plain))
-            .then_some((name, behind));
-    }
-    let end = text.find(|character| !is_name_character(character));
-    let (name, behind) = text.split_at(end.unwrap_or(text.len()));
-    let ends = behind.is_empty() || behind.starts_with([' ', '\t', ',', ')']);
-    (is_name(name) && ends).then_some((name, behind))
-}
-
-/// What is inside `(...)`, and the line behind it.
-fn parentheses(text: &str) -> Option<(&str, &str)> {
-    let inside = text.trim_start_matches([' ', '\t']).strip_prefix('(')?;
-    let (words, line) = inside.split_once(')')?;
-    Some((words, line.trim_start_matches([' ', '\t'])))
-}
-
-/// A number as strtol reads it with base 0; 0 if there is none.
-fn number(text: &str) -> Option<i64> {
-    let text = text.trim_matches([' ', '\t']);
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if digits.starts_with(['+', '-']) {
-        return None;
-    }
-    let number = if digits.is_empty() {
-        0
-    } else if let Some(digits) = digits.strip_prefix("0x").or(digits.strip_prefix("0X")) {
-        i64::from_str_radix(digits, 16).ok()?
-    } else if digits.starts_with('0') {
-        i64::from_str_radix(digits, 8).ok()?
-    } else {
-        digits.parse().ok()?
-    };
-    Some(if negative { -number } else { number })
-}
-
-/// The words of `a, b` as `[[a], [b]]`, and of `{a, b}, {c}` as `[[a, b], [c]]`.
-fn groups(text: &str) -> Option<Vec<Vec<&str>>> {
-    let mut groups = Vec::new();
-    let mut rest = text.trim_matches([' ', '\t']);
-    loop {
-        let (group, behind) = match rest.strip_prefix('{') {
-            Some(inside) => {
-                let (group, behind) = inside.split_once('}')?;
-                let behind = behind.trim_start_matches([' ', '\t']);
-                (group.split(',').map(str::trim).collect(), behind)
-            }
-            None => {
-                let end = rest.find(',').unwrap_or(rest.len());
-                (vec![rest[..end].trim()], &rest[end..])
-            }
-        };
-        groups.push(group);
-        if behind.is_empty() {
-            return Some(groups);
-        }
-        rest = behind.strip_prefix(',')?.trim_start_matches([' ', '\t']);
-    }
 }

@@ -1,7 +1,7 @@
 //! keepalived.conf(5), the part that makes ipvs's table, as of keepalived 2.4.
 //!
-//! [`lines`] turns files into lines, [`block`] lines into statements, [`group`] and [`server`]
-//! statements into services and servers. keepalived goes on behind most mistakes and leaves out
+//! [`lines`] turns files into lines, [`block`] lines into statements, [`group`] and [`pool`]
+//! statements into what they say together, and [`table`] that into services and servers. keepalived goes on behind most mistakes and leaves out
 //! what they stand in; so does this reader, and says so. What makes it unsure where a block ends
 //! is an error here.
 
@@ -10,7 +10,9 @@ mod group;
 mod lines;
 mod method;
 mod number;
-mod server;
+mod pool;
+mod table;
+mod text;
 mod topic;
 
 use super::{Description, Extra, Problems, Topic};
@@ -65,7 +67,7 @@ pub fn read(
     for statement in &statements {
         match statement.keyword() {
             "virtual_server_group" => {}
-            "virtual_server" => server::virtual_server(statement, &groups, &mut description),
+            "virtual_server" => pool::virtual_server(statement, &groups, &mut description),
             "global_defs" => global_definitions(statement, &mut description),
             keyword => {
                 let extra = statement.extra(&topic::of_root(keyword));

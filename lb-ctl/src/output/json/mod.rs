@@ -4,9 +4,11 @@
 //! ties the other down; each is made by taking all of the other apart.
 
 pub mod connection;
+pub mod extras;
 pub mod schema;
 pub mod table;
 
+use crate::output::daemons::role_name;
 use lb_common::api::{DaemonRole, Daemons, SyncDaemon, Timeouts};
 use schema::Schema;
 use serde::Serialize;
@@ -56,6 +58,7 @@ impl From<Timeouts> for TimeoutsBody {
 #[derive(Clone, Debug, Serialize)]
 pub struct DaemonsBody {
     daemons: Vec<Daemon>,
+    served: bool,
 }
 
 /// A sync daemon.
@@ -71,12 +74,13 @@ pub struct Daemon {
 }
 
 impl From<Daemons> for DaemonsBody {
-    fn from(Daemons { daemons }: Daemons) -> Self {
+    fn from(Daemons { daemons, served }: Daemons) -> Self {
         let daemons = daemons.into_iter();
         Self {
             daemons: daemons
                 .map(|(role, daemon)| Daemon::new(role, daemon))
                 .collect(),
+            served,
         }
     }
 }
@@ -94,10 +98,7 @@ impl Daemon {
             ttl,
         } = daemon;
         Self {
-            role: match role {
-                DaemonRole::Master => "master",
-                DaemonRole::Backup => "backup",
-            },
+            role: role_name(role),
             interface,
             sync_id,
             max_length,

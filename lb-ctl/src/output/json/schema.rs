@@ -77,6 +77,10 @@ pub const SCHEMAS: &[&Schema] = &[
     &CONNECTIONS,
     &TIMEOUTS,
     &DAEMONS,
+    &MARKS,
+    &SETTINGS,
+    &SERVICE_EXTRAS,
+    &REALSERVER,
     &IMPORT,
 ];
 
@@ -96,6 +100,7 @@ pub const STATUS: Schema = Schema {
             Objects(UNRESOLVED),
             "servers that no packet can be sent to",
         ),
+        field("sync", Object(SYNC), "the sync daemons"),
     ],
 };
 
@@ -164,6 +169,7 @@ const SERVICE: &[Field] = &[
     NETMASK,
     ONE_PACKET,
     ENGINE,
+    NO_SERVER,
     field("counters", Object(COUNTERS), "since they were zeroed"),
     field(
         "rates",
@@ -196,6 +202,12 @@ const NETMASK: Field = or_null(
 );
 const ONE_PACKET: Field = field("one_packet", Flag, "one-packet scheduling");
 const ENGINE: Field = or_null("persistence_engine", Text, "the persistence engine");
+
+const NO_SERVER: Field = field(
+    "no_server",
+    OneOf(&["icmp", "reset", "silent"]),
+    "what clients hear while no server may take connections",
+);
 
 const COUNTERS: &[Field] = &[
     field("connections", Number, "connections scheduled"),
@@ -260,6 +272,11 @@ const TUNNEL_FIELDS: &[Field] = &[
 ];
 
 const NEXT: &[Field] = &[
+    field(
+        "local",
+        Flag,
+        "whether it is the director itself, to which no way leads",
+    ),
     or_null("interface", Text, "the interface to it; null while unknown"),
     or_null(
         "mac",
@@ -272,6 +289,78 @@ const NEXT: &[Field] = &[
         "why the way is unknown; null if it is known",
     ),
 ];
+
+/// `lb-ctl mark list`.
+pub const MARKS: Schema = Schema {
+    name: "marks",
+    version: 1,
+    command: "lb-ctl mark list",
+    fields: &[field(
+        "rules",
+        Objects(RULE),
+        "the rules; a packet gets the mark of the first that matches",
+    )],
+};
+
+const RULE: &[Field] = &[
+    field("number", Number, "its number, for lb-ctl mark delete"),
+    or_null(
+        "protocol",
+        OneOf(&["tcp", "udp", "sctp"]),
+        "the protocol; null for any",
+    ),
+    or_null("from", Text, "the source's network; null for any"),
+    or_null("to", Text, "the destination's network; null for any"),
+    or_null("first_port", Number, "the first port; null for any"),
+    or_null("last_port", Number, "the last port; null for any"),
+    or_null(
+        "interface",
+        Text,
+        "the interface it comes in by; null for any",
+    ),
+    field("mark", Number, "the mark"),
+];
+
+/// `lb-ctl setting`.
+pub const SETTINGS: Schema = Schema {
+    name: "settings",
+    version: 1,
+    command: "lb-ctl setting",
+    fields: &[field(
+        "settings",
+        Objects(SETTING),
+        "the settings, by the names of ipvs's sysctls",
+    )],
+};
+
+const SETTING: &[Field] = &[
+    field("name", Text, "its name"),
+    field("value", Number, "its value"),
+    field(
+        "origin",
+        OneOf(&["default", "configuration", "edit"]),
+        "who chose the value",
+    ),
+];
+
+/// `lb-ctl service`.
+pub const SERVICE_EXTRAS: Schema = Schema {
+    name: "service",
+    version: 1,
+    command: "lb-ctl service",
+    fields: &[field(
+        "services",
+        Objects(&[
+            PROTOCOL,
+            SERVICE_ADDRESS,
+            SERVICE_PORT,
+            MARK,
+            FAMILY,
+            NO_SERVER,
+        ]),
+        "the services, in the order they were added",
+    )],
+};
 
 /// `lb-ctl list connections`.
 pub const CONNECTIONS: Schema = Schema {
@@ -340,12 +429,17 @@ pub const DAEMONS: Schema = Schema {
     name: "daemons",
     version: 1,
     command: "lb-ctl list daemons",
-    fields: &[field(
-        "daemons",
-        Objects(DAEMON),
-        "the sync daemons that run",
-    )],
+    fields: SYNC,
 };
+
+const SYNC: &[Field] = &[
+    field("daemons", Objects(DAEMON), "the sync daemons that run"),
+    field(
+        "served",
+        Flag,
+        "whether they exchange connections with peers",
+    ),
+];
 
 const DAEMON: &[Field] = &[
     field(
@@ -363,6 +457,54 @@ const DAEMON: &[Field] = &[
     field("group", Text, "the multicast group"),
     field("port", Number, "the UDP port"),
     field("ttl", Number, "the TTL of what it sends"),
+];
+
+/// `lb-ctl realserver check`, which lb-agent prints.
+pub const REALSERVER: Schema = Schema {
+    name: "realserver",
+    version: 1,
+    command: "lb-ctl realserver check",
+    fields: &[
+        field(
+            "ok",
+            Flag,
+            "whether clients are served; advice does not count",
+        ),
+        field("vips", Texts, "the addresses that were looked for"),
+        field("interface", Text, "where the director's packets come in"),
+        field(
+            "tunnels",
+            Texts,
+            "the tunnels that packets are to be taken out of",
+        ),
+        or_null("gue_port", Number, "the UDP port of gue; null without it"),
+        field("findings", Objects(FINDING), "what was looked at"),
+        field(
+            "events",
+            Objects(EVENT),
+            "what the program counted since it was attached",
+        ),
+    ],
+};
+
+const FINDING: &[Field] = &[
+    field("check", Text, "what was looked at, by a name for scripts"),
+    field(
+        "status",
+        OneOf(&["ok", "warning", "failure"]),
+        "how bad it is",
+    ),
+    field("text", Text, "what was found"),
+    or_null("fix", Text, "what mends it; null when it is well"),
+];
+
+const EVENT: &[Field] = &[
+    field(
+        "label",
+        Text,
+        "the tunnel that packets came out of, or why they did not",
+    ),
+    field("count", Number, "how many packets"),
 ];
 
 /// `lb-ctl import`.

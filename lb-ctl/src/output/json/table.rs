@@ -20,6 +20,7 @@ pub struct ServicesBody {
 struct RunningService {
     #[serde(flatten)]
     service: Service,
+    no_server: &'static str,
     counters: Numbers,
     rates: Numbers,
     servers: Vec<RunningServer>,
@@ -39,6 +40,7 @@ struct RunningServer {
 
 #[derive(Clone, Debug, Serialize)]
 struct NextHop {
+    local: bool,
     interface: Option<String>,
     mac: Option<String>,
     missing: Option<String>,
@@ -125,12 +127,14 @@ impl RunningService {
         let ServiceStatus {
             service,
             options,
+            no_server,
             counters,
             rates,
             servers,
         } = status;
         Self {
             service: Service::new(service, &options),
+            no_server: no_server.name(),
             counters: counters.into(),
             rates: rates.into(),
             servers: servers.into_iter().map(RunningServer::new).collect(),
@@ -159,11 +163,19 @@ impl RunningServer {
             rates: rates.into(),
             next: match next {
                 Next::Resolved { interface, mac } => NextHop {
+                    local: false,
                     interface: Some(interface),
                     mac: Some(mac),
                     missing: None,
                 },
+                Next::Local => NextHop {
+                    local: true,
+                    interface: None,
+                    mac: None,
+                    missing: None,
+                },
                 Next::Unresolved { why } => NextHop {
+                    local: false,
                     interface: None,
                     mac: None,
                     missing: Some(why),

@@ -1,4 +1,4 @@
-//! `virtual_server` and `real_server`.
+//! `virtual_server` and `real_server`: statements to what they say together.
 
 use super::block::Statement;
 use super::group::{Group, Groups, port};
@@ -7,59 +7,55 @@ use super::number::{LONGEST_TIMEOUT, leading, read};
 use super::topic;
 use crate::args::SCHEDULERS;
 use crate::import::{Description, Extra, Server, Topic};
-use lb_common::api::{
-    Edit, Family, Forwarding, Netmask, Protocol, ServerAddress, ServerOptions, ServiceAddress,
-    ServiceOptions,
-};
+use lb_common::api::{Family, Forwarding, Netmask, Protocol, ServerAddress, ServerOptions};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// How long a service is persistent unless it says for how long, in seconds.
-const PERSISTENT: u32 = 360;
-/// The largest weight keepalived takes.
-const WEIGHT: u32 = 65535;
-
+pub(super) const PERSISTENT: u32 = 360;
+/// The largest weight ipvs takes, and keepalived before 2.4; later ones take no more than 65535.
+const WEIGHT: u32 = i32::MAX as u32;
 /// The largest threshold ipvs takes.
 const THRESHOLD: u32 = i32::MAX as u32;
 
 /// What a virtual server says, and what its real servers inherit from it.
-struct Pool<'a> {
-    statement: &'a Statement,
-    target: Target<'a>,
-    family: Option<Family>,
-    scheduler: Option<&'static str>,
-    flags: u8,
-    one_packet: bool,
-    method: Option<Forwarding>,
-    protocol: Option<Protocol>,
-    persistent: Option<u32>,
-    granularity: Option<Netmask>,
-    engine: Option<String>,
-    weight: u32,
-    members: Vec<Member>,
-    sorry: Option<Sorry>,
-    extras: Vec<Extra>,
+pub(super) struct Pool<'a> {
+    pub(super) statement: &'a Statement,
+    pub(super) target: Target<'a>,
+    pub(super) family: Option<Family>,
+    pub(super) scheduler: Option<&'static str>,
+    pub(super) flags: u8,
+    pub(super) one_packet: bool,
+    pub(super) method: Option<Forwarding>,
+    pub(super) protocol: Option<Protocol>,
+    pub(super) persistent: Option<u32>,
+    pub(super) granularity: Option<Netmask>,
+    pub(super) engine: Option<String>,
+    pub(super) weight: u32,
+    pub(super) members: Vec<Member>,
+    pub(super) sorry: Option<Sorry>,
+    pub(super) extras: Vec<Extra>,
 }
 
 /// What a virtual server stands for.
-enum Target<'a> {
+pub(super) enum Target<'a> {
     Address(IpAddr, u16),
     Mark(u32),
     Group(&'a Group),
 }
 
 /// A real server.
-struct Member {
+pub(super) struct Member {
     /// With its own address and port, and whatever else is its own.
-    server: Server,
-    method: Option<Forwarding>,
-    weight: Option<u32>,
+    pub(super) server: Server,
+    pub(super) method: Option<Forwarding>,
+    pub(super) weight: Option<u32>,
 }
 
 /// The server of last resort.
-struct Sorry {
-    member: Member,
+pub(super) struct Sorry {
+    pub(super) member: Member,
     /// It stays in the table, with weight 0, while others are up.
-    inhibit: bool,
+    pub(super) inhibit: bool,
 }
 
 /// Adds the services of a virtual server to a description.
@@ -322,281 +318,10 @@ impl<'a> Pool<'a> {
         }
         self.members.push(member);
     }
-
-    /// Says the services; the error is why there are none.
-    fn finish(mut self, description: &mut Description) -> Result<(), String> {
-        if self.members.is_empty() {
-            return Err("keepalived ignores a virtual server without real servers".into());
-        }
-        self.check_sorry();
-        let services = self.services()?;
-        self.settle(&services);
-        let mut extras = std::mem::take(&mut self.extras);
-        extras.extend(self.complaints(&services));
-        let mut first = None;
-        for service in services {
-            let statement = self.statement;
-            let add = Edit::AddService {
-                service,
-                options: self.service_options(&service),
-            };
-            if let Err(why) = description.apply(add, &statement.place) {
-                let topic = Topic::Ignored(format!("ipvs would say of {service}: {why}"));
-                extras.push(Extra::new(&statement.place, &statement.text, topic));
-                continue;
-            }
-            for member in &self.members {
-                if let Err(why) = self.add(&service, member, description) {
-                    let place = &member.server.place;
-                    let text = format!("real_server {}", member.server.address);
-                    extras.push(Extra::new(place, text, Topic::Ignored(why)));
-                }
-            }
-            self.add_sorry(&service, description);
-            // What is not in the table is told once, whatever the number of services.
-            for member in &mut self.members {
-                member.server.extras.clear();
-            }
-            first.get_or_insert(service);
-        }
-        let first = first.and_then(|first| description.services.get_mut(&first));
-        match first {
-            Some(first) => first.extras = extras,
-            None => return Err("ipvs would say of all its services: Service already exists".into()),
-        }
-        Ok(())
-    }
-
-    /// Leaves a sorry server of another family out.
-    fn check_sorry(&mut self) {
-        let Some(Sorry { member, .. }) = &self.sorry else {
-            return;
-        };
-        if matches!(member.method, Some(Forwarding::Tunnel(_))) {
-            return;
-        }
-        let family = Family::of(member.server.address.address);
-        if *self.family.get_or_insert(family) != family {
-            let text = format!("sorry_server {}", member.server.address);
-            let topic = Topic::Ignored(OTHER_FAMILY.to_owned());
-            let extra = Extra::new(&member.server.place, text, topic);
-            self.extras.push(extra);
-            self.sorry = None;
-        }
-    }
-
-    /// The services, in keepalived's order.
-    fn services(&self) -> Result<Vec<ServiceAddress>, String> {
-        // Without a protocol the kernel, and hence keepalived, takes UDP.
-        let protocol = self.protocol.unwrap_or(Protocol::Udp);
-        let by_address = |(address, port)| ServiceAddress::Address {
-            protocol,
-            address,
-            port,
-        };
-        Ok(match self.target {
-            Target::Address(address, port) => vec![by_address((address, port))],
-            Target::Mark(mark) => {
-                let family = self.mark_family();
-                vec![ServiceAddress::Mark { mark, family }]
-            }
-            Target::Group(group) => {
-                let families = group.families();
-                if self
-                    .family
-                    .is_some_and(|family| families.iter().any(|known| *known != family))
-                {
-                    return Err("the group's addresses are of another family".into());
-                }
-                let only = match families.as_slice() {
-                    [family] => Some(*family),
-                    _ => None,
-                };
-                let default = self.family.or(only).unwrap_or(Family::Ipv4);
-                let marks = group
-                    .marks
-                    .iter()
-                    .map(|(mark, family)| ServiceAddress::Mark {
-                        mark: *mark,
-                        family: family.unwrap_or(default),
-                    });
-                let addresses = group.addresses.iter().copied().map(by_address);
-                addresses.chain(marks).collect()
-            }
-        })
-    }
-
-    /// The family of a mark: told, or that of its servers, or IPv4 if they differ.
-    fn mark_family(&self) -> Family {
-        self.family.unwrap_or_else(|| {
-            let sorry = self.sorry.iter().map(|sorry| &sorry.member);
-            let mut families = self
-                .members
-                .iter()
-                .chain(sorry)
-                .map(|member| Family::of(member.server.address.address));
-            let first = families.next().unwrap_or(Family::Ipv4);
-            if families.all(|family| family == first) {
-                first
-            } else {
-                Family::Ipv4
-            }
-        })
-    }
-
-    /// Settles what keepalived settles behind the last statement.
-    fn settle(&mut self, services: &[ServiceAddress]) {
-        let portless = services
-            .iter()
-            .any(|service| matches!(service, ServiceAddress::Address { port: 0, .. }));
-        if portless {
-            self.persistent.get_or_insert(PERSISTENT);
-        }
-        let method = self.method.unwrap_or(Forwarding::Masquerade);
-        let sorry = self.sorry.iter_mut().map(|sorry| &mut sorry.member);
-        for member in self.members.iter_mut().chain(sorry) {
-            let options = &mut member.server.options;
-            options.forwarding = member.method.unwrap_or(method);
-            options.weight = member.weight.unwrap_or(self.weight);
-        }
-        if let Some(Sorry { member, .. }) = &mut self.sorry {
-            member.server.options.weight = 1;
-        }
-    }
-
-    /// What is said of the whole virtual server and does not come true.
-    fn complaints(&self, services: &[ServiceAddress]) -> Vec<Extra> {
-        let grouped = matches!(self.target, Target::Group(_));
-        let ignored = [
-            (
-                "ops",
-                self.one_packet && !services.iter().all(one_packet),
-                "only UDP and marks are scheduled packet by packet",
-            ),
-            (
-                "persistence_granularity",
-                grouped && self.granularity.is_some(),
-                "keepalived does not apply it to the members of a group",
-            ),
-            (
-                "protocol",
-                self.protocol.is_some() && matches!(self.target, Target::Mark(_)),
-                "a mark has no protocol",
-            ),
-            (
-                "persistence_engine",
-                self.engine.is_some() && self.persistent.is_none(),
-                "keepalived applies it to persistent services only",
-            ),
-        ];
-        let said = |keyword: &str| {
-            let mut block = self.statement.block().iter();
-            block.rfind(|inner| inner.keyword() == keyword)
-        };
-        ignored
-            .into_iter()
-            .filter(|(_, ignored, _)| *ignored)
-            .filter_map(|(keyword, _, why)| said(keyword).map(|inner| inner.ignored(why)))
-            .collect()
-    }
-
-    fn service_options(&self, service: &ServiceAddress) -> ServiceOptions {
-        let grouped = matches!(self.target, Target::Group(_));
-        ServiceOptions {
-            scheduler: self.scheduler.unwrap_or("wlc").to_owned(),
-            flags: self.flags,
-            persistent: self.persistent,
-            netmask: self.granularity.filter(|_| !grouped),
-            one_packet: self.one_packet && one_packet(service),
-            persistence_engine: self.engine.clone().filter(|_| self.persistent.is_some()),
-        }
-    }
-
-    fn add(
-        &self,
-        service: &ServiceAddress,
-        member: &Member,
-        description: &mut Description,
-    ) -> Result<(), String> {
-        let server = self.placed(service, &member.server);
-        let Server {
-            place,
-            address,
-            options,
-            extras,
-        } = server;
-        if Family::of(address.address) != service.family()
-            && !matches!(options.forwarding, Forwarding::Tunnel(_))
-        {
-            return Err(OTHER_FAMILY.into());
-        }
-        if options.lower_threshold > options.upper_threshold {
-            return Err("ipvs takes no lower threshold above the upper one".into());
-        }
-        let add = Edit::AddServer {
-            service: *service,
-            server: address,
-            options,
-        };
-        description
-            .apply(add, &place)
-            .map_err(|why| format!("ipvs would say: {why}"))?;
-        let added = description
-            .services
-            .get_mut(service)
-            .and_then(|service| service.servers.get_mut(&address));
-        if let Some(added) = added {
-            added.extras = extras;
-        }
-        Ok(())
-    }
-
-    fn add_sorry(&self, service: &ServiceAddress, description: &mut Description) {
-        let Some(Sorry { member, inhibit }) = &self.sorry else {
-            return;
-        };
-        let mut server = self.placed(service, &member.server);
-        let Some(service) = description.services.get_mut(service) else {
-            return;
-        };
-        if *inhibit {
-            server.options.weight = 0;
-            // A real server that is also the sorry server stays what it is.
-            let _ = service.servers.push(server);
-        } else {
-            service.fallback = Some(server);
-        }
-    }
-
-    /// A server as it is in the table of a service: only translated packets change their port.
-    fn placed(&self, service: &ServiceAddress, server: &Server) -> Server {
-        let mut server = server.clone();
-        let port = &mut server.address.port;
-        let grouped = matches!(self.target, Target::Group(_));
-        match (service, server.options.forwarding) {
-            (ServiceAddress::Address { port: own, .. }, Forwarding::Masquerade) => {
-                if *port == 0 && !grouped {
-                    *port = *own;
-                }
-            }
-            (ServiceAddress::Mark { .. }, Forwarding::Masquerade) => {}
-            (ServiceAddress::Address { port: own, .. }, _) => *port = *own,
-            (ServiceAddress::Mark { .. }, _) => *port = 0,
-        }
-        server
-    }
 }
 
 const NO_SORRY_SERVER: &str = "no sorry_server stands above";
-const OTHER_FAMILY: &str = "only a tunnel leads to a server of another family";
-
-/// Whether a service can be scheduled packet by packet.
-const fn one_packet(service: &ServiceAddress) -> bool {
-    match service {
-        ServiceAddress::Address { protocol, .. } => matches!(protocol, Protocol::Udp),
-        ServiceAddress::Mark { .. } => true,
-    }
-}
+pub(super) const OTHER_FAMILY: &str = "only a tunnel leads to a server of another family";
 
 impl Member {
     /// Takes a statement of a real server's block; the error is what is left out of it.

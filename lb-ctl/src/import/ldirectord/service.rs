@@ -1,72 +1,21 @@
-//! ldirectord's configuration, as of resource-agents 4.17.
-//!
-//! ldirectord runs `/sbin/ipvsadm` with words from its file; the reader puts the same words to
-//! ipvsadm's own grammar ([`crate::args`]), so that both mean the same by them. ldirectord starts
-//! with no mistake in its file, and so every mistake is an error here.
+//! A `virtual` line, and what is below it.
 
-use super::{Description, Extra, Place, Problem, Problems, Server, Topic};
-use crate::args::address::ipv4;
+use super::real::{Fallback, Real, endpoint, fallback, port_number, real};
+use super::unknown;
 use crate::args::request::{Request, request};
+use crate::import::{Description, Extra, Place, Problem, Server, Topic};
 use crate::names::Names;
 use lb_common::api::{Edit, Family, Protocol, ServiceAddress};
 use std::net::Ipv4Addr;
-use std::rc::Rc;
-
-/// How many servers a range may have.
-const MOST: u32 = 4096;
-
-/// Reads a configuration; `file` names it in messages.
-///
-/// # Errors
-/// Every line that ldirectord, or the ipvsadm it runs, would refuse.
-pub fn read(bytes: &[u8], file: &str, names: &dyn Names) -> Result<Description, Problems> {
-    let mut reader = Reader {
-        names,
-        description: Description::default(),
-        problems: Vec::new(),
-        fallbacks: Vec::new(),
-        services: Vec::new(),
-    };
-    let file: Rc<str> = file.into();
-    for (line, number) in super::text(bytes).split('\n').zip(1..) {
-        let place = Place {
-            file: Rc::clone(&file),
-            line: number,
-        };
-        let result = reader.line(line.strip_suffix('\r').unwrap_or(line), &place);
-        if let Err(what) = result {
-            reader.problems.push(Problem::new(&place, what));
-        }
-    }
-    reader.finish();
-    if reader.problems.is_empty() {
-        Ok(reader.description)
-    } else {
-        reader.problems.sort_by(|a, b| a.place.cmp(&b.place));
-        // A global fallback is wrong in every service, and on one line.
-        reader.problems.dedup_by(|a, b| a.place == b.place);
-        Err(Problems(reader.problems))
-    }
-}
-
-struct Reader<'a> {
-    names: &'a dyn Names,
-    description: Description,
-    problems: Vec<Problem>,
-    /// The global fallbacks.
-    fallbacks: Vec<(Family, Fallback)>,
-    /// What has been read; the last one may go on.
-    services: Vec<Virtual>,
-}
 
 /// A `virtual` line and those below it.
-struct Virtual {
+pub(super) struct Virtual {
     place: Place,
     text: String,
     target: Target,
-    family: Family,
+    pub(super) family: Family,
     /// Whether the next indented line belongs to it.
-    open: bool,
+    pub(super) open: bool,
     protocol: Option<Protocol>,
     scheduler: String,
     persistent: Option<String>,
@@ -89,59 +38,17 @@ enum Target {
     Mark(String),
 }
 
-#[derive(Clone)]
-struct Fallback {
-    place: Place,
-    host: String,
-    port: Option<String>,
-    method: &'static str,
-}
-
-impl Reader<'_> {
-    fn line(&mut self, line: &str, place: &Place) -> Result<(), String> {
-        let indented = line.starts_with([' ', '\t']);
-        let content = match line.split_once('#') {
-            Some((content, _)) => content,
-            None => line,
-        };
-        if content.trim().is_empty() {
-            // A comment of its own line stands between others; a blank line ends a service.
-            if !line.trim_start().starts_with('#') {
-                self.close();
-            }
-            return Ok(());
-        }
-        let (key, value) = match content.split_once('=') {
-            Some((key, value)) => (key.trim(), value.trim()),
-            None => (content.trim(), ""),
-        };
-        if indented {
-            return self.indented(content, key, value, place);
-        }
-        self.close();
-        match key {
-            "virtual" => self.begin(Family::Ipv4, value, content, place),
-            "virtual6" => self.begin(Family::Ipv6, value, content, place),
-            _ => self.global(key, value, content, place),
-        }
-    }
-
-    fn close(&mut self) {
-        if let Some(last) = self.services.last_mut() {
-            last.open = false;
-        }
-    }
-
-    fn begin(
-        &mut self,
+impl Virtual {
+    /// Begins with the value of `virtual` or `virtual6`.
+    pub(super) fn new(
         family: Family,
         value: &str,
         text: &str,
         place: &Place,
-    ) -> Result<(), String> {
-        let service = Virtual {
+    ) -> Result<Self, String> {
+        Ok(Self {
             place: place.clone(),
-            text: text.trim().to_owned(),
+            text: text.to_owned(),
             target: target(family, value)?,
             family,
             open: true,
@@ -155,78 +62,17 @@ impl Reader<'_> {
             reals: Vec::new(),
             fallback: None,
             extras: Vec::new(),
-        };
-        self.services.push(service);
-        Ok(())
+        })
     }
 
-    fn global(&mut self, key: &str, value: &str, text: &str, place: &Place) -> Result<(), String> {
-        let topic = match key {
-            "fallback" | "fallback6" => {
-                let family = if key == "fallback" {
-                    Family::Ipv4
-                } else {
-                    Family::Ipv6
-                };
-                let fallback = fallback(value, place)?;
-                self.fallbacks.retain(|(known, _)| *known != family);
-                self.fallbacks.push((family, fallback));
-                return Ok(());
-            }
-            "checktimeout" | "negotiatetimeout" | "checkinterval" | "checkcount"
-            | "failurecount" | "quiescent" | "readdquiescent" | "maintenancedir" => Topic::Check,
-            "fallbackcommand" | "callback" => Topic::Script,
-            "emailalert" | "emailalertfreq" | "emailalertstatus" | "emailalertfrom" | "smtp" => {
-                Topic::Alert
-            }
-            "autoreload" | "logfile" | "execute" | "fork" | "supervised" | "cleanstop" => {
-                Topic::Program
-            }
-            _ => return Err(unknown(key)),
-        };
-        let extra = Extra::new(place, text.trim(), topic);
-        self.description.extras.push(extra);
-        Ok(())
-    }
-
-    fn indented(
+    /// Takes a line below `virtual`.
+    pub(super) fn key(
         &mut self,
-        line: &str,
+        text: &str,
         key: &str,
         value: &str,
         place: &Place,
     ) -> Result<(), String> {
-        let Some(service) = self.services.last_mut().filter(|last| last.open) else {
-            return Err(
-                "the line is indented and belongs to no virtual service; write it right below \
-                 its `virtual = ...', without a blank line between, or do not indent it"
-                    .to_owned(),
-            );
-        };
-        let indent = line.len() - line.trim_start_matches(' ').len();
-        if !line.starts_with('\t') && indent < 4 && !line[indent..].starts_with('\t') {
-            return Err("the line is indented by less than four blanks or a tab".to_owned());
-        }
-        service.key(line.trim(), key, value, place)
-    }
-
-    /// Says the services, once all lines have been read.
-    fn finish(&mut self) {
-        for service in std::mem::take(&mut self.services) {
-            let global = self
-                .fallbacks
-                .iter()
-                .find(|(family, _)| *family == service.family)
-                .map(|(_, fallback)| fallback.clone());
-            let said = service.say(self.names, global, &mut self.description);
-            self.problems.extend(said.err().into_iter().flatten());
-        }
-    }
-}
-
-impl Virtual {
-    /// Takes a line below `virtual`.
-    fn key(&mut self, text: &str, key: &str, value: &str, place: &Place) -> Result<(), String> {
         let word = value.split_whitespace().next().unwrap_or_default();
         let (real, fall) = match self.family {
             Family::Ipv4 => ("real", "fallback"),
@@ -316,7 +162,7 @@ impl Virtual {
     }
 
     /// Adds the service and its servers to a description.
-    fn say(
+    pub(super) fn say(
         mut self,
         names: &dyn Names,
         global: Option<Fallback>,
@@ -507,140 +353,6 @@ impl Virtual {
     }
 }
 
-/// One server of a `real` line.
-struct Real {
-    /// What the line says.
-    text: String,
-    host: String,
-    port: u16,
-    method: &'static str,
-    weight: String,
-    lower: String,
-    upper: String,
-    /// Request and answer of its check.
-    check: Option<String>,
-}
-
-impl Real {
-    fn words(&self) -> Vec<String> {
-        let server = format!("{}:{}", self.host, self.port);
-        let thresholds = ["-x", &self.upper, "-y", &self.lower];
-        let server = ["-r", &server, self.method, "-w", &self.weight];
-        let words = thresholds.into_iter().chain(server);
-        words.map(str::to_owned).collect()
-    }
-}
-
-const METHOD: &str = "the forwarding method is none of gate, masq, ipip";
-
-/// Reads `host[->host][:port] gate|masq|ipip [weight] ["request","receive"] [l:N] [u:N]`.
-fn real(text: &str, names: &dyn Names) -> Result<Vec<Real>, String> {
-    let (address, rest) = text
-        .split_once([' ', '\t'])
-        .ok_or("a real server is an address, a port and a method, e.g. 192.168.0.1:80 gate")?;
-    let (hosts, port) = endpoint(address);
-    let port = port_number(port.unwrap_or("0"), names)?;
-    let rest = rest.trim();
-    let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
-    let (word, mut rest) = rest.split_at(end);
-    let method = method(word)?;
-
-    let mut weight = "1".to_owned();
-    let (word, behind) = first_word(rest);
-    if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
-        (weight, rest) = (word.to_owned(), behind);
-    }
-    let (check, behind) = quoted_pair(rest)?;
-    rest = behind;
-    let mut threshold = |name: &str| {
-        let (word, behind) = first_word(rest);
-        match word.strip_prefix(name) {
-            Some(number) => {
-                rest = behind;
-                number.to_owned()
-            }
-            None => "0".to_owned(),
-        }
-    };
-    let (lower, upper) = (threshold("l:"), threshold("u:"));
-    if !rest.trim().is_empty() {
-        return Err(format!(
-            "the line goes on with `{}'; behind the method may stand a weight, \
-             \"request\", \"receive\", l:number and u:number, in this order",
-            rest.trim()
-        ));
-    }
-    let hosts = match hosts.split_once("->") {
-        Some((first, last)) => range(first, last, names)?,
-        None => vec![hosts.to_owned()],
-    };
-    let real = |host| Real {
-        text: text.to_owned(),
-        host,
-        port,
-        method,
-        weight: weight.clone(),
-        lower: lower.clone(),
-        upper: upper.clone(),
-        check: check.clone(),
-    };
-    Ok(hosts.into_iter().map(real).collect())
-}
-
-fn range(first: &str, last: &str, names: &dyn Names) -> Result<Vec<String>, String> {
-    let address = |host: &str| {
-        ipv4(host, names).ok_or_else(|| format!("`{host}' is no IPv4 address, as ranges need"))
-    };
-    let (low, high) = (address(first)?.to_bits(), address(last)?.to_bits());
-    if low > high {
-        return Err(format!("{first} is above {last}; exchange them"));
-    }
-    if high - low >= MOST {
-        return Err(format!(
-            "the range has more than {MOST} servers; write fewer"
-        ));
-    }
-    Ok((low..=high)
-        .map(|address| Ipv4Addr::from_bits(address).to_string())
-        .collect())
-}
-
-/// Reads `"request","receive"`, and returns what is behind it.
-fn quoted_pair(text: &str) -> Result<(Option<String>, &str), String> {
-    let trimmed = text.trim_start();
-    if !trimmed.starts_with('"') {
-        return Ok((None, text));
-    }
-    // Both may have quotes inside: ldirectord looks for the last one.
-    let end = trimmed.rfind('"').unwrap_or_default();
-    let (pair, behind) = trimmed.split_at(end + 1);
-    let parts = ["\",", "\" "];
-    if pair.len() > 2 && parts.iter().any(|middle| pair[1..].contains(middle)) {
-        Ok((Some(pair.to_owned()), behind))
-    } else {
-        Err("a check has a request and a receive, each in quotes: \"/\", \"OK\"".to_owned())
-    }
-}
-
-/// Reads `host[:port] [gate|masq|ipip]`.
-fn fallback(text: &str, place: &Place) -> Result<Fallback, String> {
-    let mut words = text.split_whitespace();
-    let address = words
-        .next()
-        .ok_or("a fallback is an address, e.g. 127.0.0.1:80 gate")?;
-    let method = words.next().map_or(Ok("-g"), method)?;
-    if let Some(word) = words.next() {
-        return Err(format!("a fallback ends before `{word}'"));
-    }
-    let (host, port) = endpoint(address);
-    Ok(Fallback {
-        place: place.clone(),
-        host: host.to_owned(),
-        port: port.map(str::to_owned),
-        method,
-    })
-}
-
 /// Reads what a virtual service stands for.
 fn target(family: Family, value: &str) -> Result<Target, String> {
     let word = value.split_whitespace().next().unwrap_or_default();
@@ -661,36 +373,6 @@ fn target(family: Family, value: &str) -> Result<Target, String> {
             text: word.to_owned(),
             port: port.to_owned(),
         }),
-    }
-}
-
-/// Host and port of `host`, `host:port`, `[v6]` and `[v6]:port`.
-fn endpoint(text: &str) -> (&str, Option<&str>) {
-    match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        Some(_) | None => (text, None),
-    }
-}
-
-/// A port by number or name, whatever the protocol.
-fn port_number(text: &str, names: &dyn Names) -> Result<u16, String> {
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text
-            .parse()
-            .map_err(|_| format!("`{text}' is no port; the last is 65535"));
-    }
-    names
-        .port(text, Protocol::Tcp)
-        .or_else(|| names.port(text, Protocol::Udp))
-        .ok_or_else(|| format!("`{text}' is no port that this machine knows by name"))
-}
-
-fn method(word: &str) -> Result<&'static str, String> {
-    match word {
-        "gate" => Ok("-g"),
-        "masq" => Ok("-m"),
-        "ipip" => Ok("-i"),
-        _ => Err(METHOD.to_owned()),
     }
 }
 
@@ -719,10 +401,6 @@ fn put(words: Vec<String>, names: &dyn Names) -> Result<Edit, String> {
     }
 }
 
-fn unknown(key: &str) -> String {
-    format!("ldirectord knows no `{key}' here; remove the line, or put its key right")
-}
-
 fn first_digits(text: &str) -> Option<String> {
     let digits: String = text
         .chars()
@@ -730,9 +408,4 @@ fn first_digits(text: &str) -> Option<String> {
         .take_while(char::is_ascii_digit)
         .collect();
     (!digits.is_empty()).then_some(digits)
-}
-
-fn first_word(text: &str) -> (&str, &str) {
-    let text = text.trim_start();
-    text.split_at(text.find(char::is_whitespace).unwrap_or(text.len()))
 }

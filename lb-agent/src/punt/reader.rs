@@ -1,0 +1,205 @@
+//! Reads what the program hands over, and sends on what goes on.
+
+use super::held::{Frame, Held, Limits};
+use super::helper::{Helped, Helpers, Side};
+use super::path::{Heard, TooBig};
+use crate::datapath::{Punt, Punts};
+use crate::director::Shared;
+use lb_common::datapath::{kind, stages};
+use lb_common::layout::punt::Why;
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+
+/// The reader's task and what it knows.
+pub(crate) struct Reader {
+    punts: AsyncFd<Punts>,
+    director: Shared,
+    held: Held,
+    heard: Heard,
+    helpers: Helpers,
+    /// How many fragments were said to be lost.
+    told: u64,
+}
+
+impl Reader {
+    /// Most packets in one go: others of the agent's tasks want their turn as well.
+    const BATCH: usize = 256;
+
+    /// How often there is something to do when there are no packets.
+    const IDLE: Duration = Duration::from_secs(5);
+
+    /// # Errors
+    ///
+    /// When the ring buffer cannot be waited for.
+    pub(crate) fn new(punts: Punts, director: Shared) -> anyhow::Result<Self> {
+        Ok(Self {
+            punts: punts.watched()?,
+            director,
+            held: Held::new(Limits::DEFAULT),
+            heard: Heard::default(),
+            helpers: Helpers::default(),
+            told: 0,
+        })
+    }
+
+    /// Reads until it is aborted, which loses what waits.
+    pub(crate) async fn run(mut self) {
+        let mut swept = Instant::now();
+        loop {
+            let wait = self.held.ask_again(Instant::now()).unwrap_or(Self::IDLE);
+            if let Err(error) = self.read(wait).await {
+                tracing::error!("cannot wait for packets of the program any more: {error}");
+                return;
+            }
+            self.release();
+            let now = Instant::now();
+            if now.saturating_duration_since(swept) >= Self::IDLE {
+                swept = now;
+                self.helpers.sweep(now);
+                self.tell_losses();
+            }
+        }
+    }
+
+    /// Takes what comes within `wait`.
+    async fn read(&mut self, wait: Duration) -> std::io::Result<()> {
+        let mut taken = Vec::new();
+        match tokio::time::timeout(wait, self.punts.readable_mut()).await {
+            Err(_) => return Ok(()),
+            Ok(guard) => {
+                let mut guard = guard?;
+                while taken.len() < Self::BATCH {
+                    match guard.get_inner_mut().next() {
+                        Some(punt) => taken.push(punt),
+                        None => {
+                            guard.clear_ready();
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        for punt in taken {
+            self.take(punt).await;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, mut punt: Punt) {
+        match punt.why {
+            Why::EarlyFragment => self.keep(punt),
+            Why::TunnelError => {
+                let now = Instant::now();
+                if let Some(error) = TooBig::read(&mut punt.frame)
+                    && self.heard.is_news(error, now)
+                {
+                    self.director
+                        .with(move |director| director.shorten_way(&error, now))
+                        .await;
+                }
+            }
+            Why::FromClient => self.help(Side::Client, &mut punt),
+            Why::FromServer => self.help(Side::Server, &mut punt),
+        }
+    }
+
+    fn keep(&mut self, mut punt: Punt) {
+        let Ok(packet) = stages::parse(punt.frame.as_mut_slice()) else {
+            return self.say_cut(&punt);
+        };
+        if packet.kind == kind::LATER && !punt.cut {
+            let frame = Frame {
+                ifindex: punt.ifindex,
+                bytes: punt.frame,
+            };
+            let packet = stages::fragment_tuple(&packet);
+            self.held.keep(packet, frame, Instant::now());
+        }
+    }
+
+    /// Sends the fragments on that need not wait any longer.
+    fn release(&mut self) {
+        let now = Instant::now();
+        if self.held.ask_again(now).is_none() {
+            return;
+        }
+        let punts = self.punts.get_ref();
+        let due = match punts.now() {
+            Ok(tick) => self.held.due(now, |packet| punts.has(packet, tick)),
+            Err(error) => {
+                tracing::error!("{error:#}");
+                return;
+            }
+        };
+        for Frame { ifindex, bytes } in due {
+            self.send(ifindex, &bytes);
+        }
+    }
+
+    /// Lets a helper have a packet, and does what it says.
+    fn help(&mut self, side: Side, punt: &mut Punt) {
+        let punts = self.punts.get_ref();
+        let (Ok(packet), Ok(tick)) = (stages::parse(punt.frame.as_mut_slice()), punts.now()) else {
+            return self.say_cut(punt);
+        };
+        if punt.cut {
+            return self.say_cut(punt);
+        }
+        let known = punts.known(side, &packet, tick);
+        let Some(helper) = self.helpers.of(packet.tuple.protocol) else {
+            return self.send(punt.ifindex, &punt.frame);
+        };
+        let helped = Helped {
+            side,
+            service: punt.service,
+            ends: known.map(|known| known.ends),
+            frame: &punt.frame,
+        };
+        let outcome = helper.packet(&helped, Instant::now());
+        for expected in &outcome.expect {
+            let parent = known.as_ref();
+            if let Err(error) = punts.expect(punt.service, expected, parent, tick) {
+                tracing::warn!("a packet of service {} waits: {error:#}", punt.service);
+                return;
+            }
+        }
+        for frame in &outcome.frames {
+            if let Err(error) = punts.send(punt.ifindex, frame) {
+                tracing::warn!("{error:#}");
+            }
+        }
+        if known.is_none()
+            && !outcome.frames.is_empty()
+            && let Some(known) = punts.known(side, &packet, tick)
+        {
+            helper.sent(&helped, known.ends, Instant::now());
+        }
+    }
+
+    fn send(&self, ifindex: u32, frame: &[u8]) {
+        if let Err(error) = self.punts.get_ref().send(ifindex, frame) {
+            tracing::warn!("{error:#}");
+        }
+    }
+
+    fn say_cut(&self, punt: &Punt) {
+        if punt.cut {
+            tracing::warn!(
+                "a packet on interface {} is longer than the agent can take, and is lost",
+                punt.ifindex
+            );
+        }
+    }
+
+    fn tell_losses(&mut self) {
+        let lost = self.held.lost();
+        if lost != self.told {
+            tracing::warn!(
+                "{} fragments were lost that came before the first ones of their packets: too many \
+                 do",
+                lost - self.told
+            );
+            self.told = lost;
+        }
+    }
+}
