@@ -10,10 +10,6 @@ mod config;
 mod control;
 mod datapath;
 mod director;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the datapath does not hand over packets yet")
-)]
 mod helper;
 mod log;
 mod man;

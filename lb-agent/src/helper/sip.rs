@@ -176,6 +176,48 @@ fn network(address: IpAddr, netmask: Option<Netmask>) -> IpAddr {
     }
 }
 
+/// What becomes of a client's datagram. `S` names servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision<S> {
+    /// It goes where it goes: its connection is known, or does not persist.
+    Follow,
+    /// It goes to the server of its call's template, by a new connection.
+    Join(S),
+    /// It begins a call, with the server that it is scheduled to. Its connection is known and does
+    /// not count if `reopen`.
+    Begin {
+        /// See there.
+        reopen: bool,
+    },
+    /// It goes nowhere, for want of a Call-ID.
+    Drop,
+}
+
+/// Decides on a client's datagram: `known` is the server of its connection, `template` that of its
+/// call's template, if they have one; `has_call_id` says whether it belongs to a call at all.
+///
+/// ipvs: net/netfilter/ipvs/ip_vs_core.c:ip_vs_sched_persist
+pub(crate) fn decide<S: Copy + PartialEq>(
+    options: &ServiceOptions,
+    has_call_id: bool,
+    known: Option<S>,
+    template: Option<S>,
+) -> Decision<S> {
+    if options.persistent.is_none() || known.is_some() && !options.one_packet {
+        return Decision::Follow;
+    }
+    if !has_call_id {
+        return Decision::Drop;
+    }
+    match template {
+        Some(server) if known == Some(server) => Decision::Follow,
+        Some(server) => Decision::Join(server),
+        None => Decision::Begin {
+            reopen: known.is_some(),
+        },
+    }
+}
+
 /// A connection that a server opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outbound {

@@ -2,7 +2,7 @@
 
 use super::stream::{EDITS, Edit, Stream};
 use super::text::{self, Command, Form, Reply};
-use super::{Counters, Direction, Endpoints, Expectation, Mode};
+use super::{Counters, Ends, Expectation, Mode, Side, State};
 use crate::helper::segment::flags;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const HOLDS: u8 = 4;
 const ANNOUNCEMENTS: usize = EDITS;
 
 /// How many replies of each [`Form`].
-type Replies = [u8; 2];
+pub(super) type Replies = [u8; 2];
 
 /// What a client's segment asks for.
 #[derive(Debug, Default)]
@@ -33,17 +33,17 @@ pub(super) struct Asked {
 impl Asked {
     /// Reads a client's data. Each segment may begin a line: what a client means by its own lines
     /// is its own affair.
-    pub(super) fn read(data: &[u8], endpoints: &Endpoints, counters: &mut Counters) -> Self {
+    pub(super) fn read(data: &[u8], ends: &Ends, counters: &mut Counters) -> Self {
         let mut asked = Self::default();
         for line in data.split_inclusive(|byte| *byte == b'\n') {
             if !line.ends_with(b"\n") && !line.ends_with(b"\r") {
                 counters.split += u64::from(text::may_be_command(line));
                 continue;
             }
-            match text::command(line.trim_ascii_end(), endpoints.address.is_ipv6()) {
+            match text::command(line.trim_ascii_end(), ends.address.is_ipv6()) {
                 Command::Passive => asked.ask(Form::Plain),
                 Command::ExtendedPassive => asked.ask(Form::Extended),
-                Command::Active(client) => match active(client, endpoints) {
+                Command::Active(client) => match active(client, ends) {
                     Some(expectation) if asked.active.len() < ANNOUNCEMENTS => {
                         asked.active.push(expectation);
                     }
@@ -69,7 +69,7 @@ impl Asked {
 
 /// What to expect after `PORT` or `EPRT`: both ports are one below those of the control
 /// connection (RFC 959, section 5.2), so that none below is possible below 2.
-fn active(client: SocketAddr, endpoints: &Endpoints) -> Option<Expectation> {
+fn active(client: SocketAddr, ends: &Ends) -> Option<Expectation> {
     let below = |control: SocketAddr| {
         let port = control.port().checked_sub(1).filter(|port| *port != 0)?;
         Some(SocketAddr::new(control.ip(), port))
@@ -77,8 +77,8 @@ fn active(client: SocketAddr, endpoints: &Endpoints) -> Option<Expectation> {
     Some(Expectation {
         mode: Mode::Active,
         client,
-        address: below(endpoints.address)?,
-        server: below(endpoints.server)?,
+        address: below(ends.address)?,
+        server: below(ends.server)?,
     })
 }
 
@@ -107,6 +107,24 @@ impl Connection {
         }
     }
 
+    /// A connection that another helper remembered.
+    pub(super) fn restored(State { stream, due }: State, now: Instant) -> Self {
+        Self {
+            stream,
+            due,
+            ..Self::new(0, now)
+        }
+    }
+
+    /// What another helper has to know of it.
+    pub(super) fn state(&self) -> Option<State> {
+        let matters = self.due != Replies::default() || self.stream.is_changed();
+        matters.then(|| State {
+            stream: self.stream.clone(),
+            due: self.due,
+        })
+    }
+
     /// When a packet was seen last.
     pub(super) fn seen(&self) -> Instant {
         self.seen
@@ -120,12 +138,12 @@ impl Connection {
     }
 
     /// Takes in when a packet came, and whether it ends the connection.
-    pub(super) fn see(&mut self, now: Instant, direction: Direction, flags: u8) {
+    pub(super) fn see(&mut self, now: Instant, side: Side, flags: u8) {
         self.seen = now;
         if flags & flags::RST != 0 {
             self.closed = [true; 2];
         } else if flags & flags::FIN != 0 {
-            self.closed[direction as usize] = true;
+            self.closed[side as usize] = true;
         }
     }
 
@@ -153,11 +171,11 @@ impl Connection {
         &mut self,
         start: u32,
         data: &[u8],
-        endpoints: &Endpoints,
+        ends: &Ends,
         counters: &mut Counters,
     ) -> bool {
         let mut due = self.due;
-        let edits = self.find(start, data, endpoints, &mut due, counters);
+        let edits = self.find(start, data, ends, &mut due, counters);
         if !edits.is_empty() && self.stream.edits() + edits.len() > EDITS {
             return false;
         }
@@ -174,7 +192,7 @@ impl Connection {
         &self,
         start: u32,
         data: &[u8],
-        endpoints: &Endpoints,
+        ends: &Ends,
         due: &mut Replies,
         counters: &mut Counters,
     ) -> Vec<Edit> {
@@ -196,7 +214,7 @@ impl Connection {
             }
             match form.read(line) {
                 Reply::Listens(text, port) => {
-                    let edit = passive(form, at, text, port, endpoints);
+                    let edit = passive(form, at, text, port, ends);
                     // One that was handed on stays what it was.
                     if self.stream.is_open(edit.start) {
                         due[form as usize] -= 1;
@@ -212,23 +230,17 @@ impl Connection {
 }
 
 /// The change of a reply to `PASV` or `EPSV` whose line begins at `line`.
-fn passive(
-    form: Form,
-    line: u32,
-    text: std::ops::Range<usize>,
-    port: u16,
-    endpoints: &Endpoints,
-) -> Edit {
-    let address = SocketAddr::new(endpoints.address.ip(), port);
+fn passive(form: Form, line: u32, text: std::ops::Range<usize>, port: u16, ends: &Ends) -> Edit {
+    let address = SocketAddr::new(ends.address.ip(), port);
     Edit {
         start: line.wrapping_add(text.start as u32),
         len: text.len() as u32,
         text: text::listener(form, address).into(),
         expectation: Expectation {
             mode: Mode::Passive,
-            client: SocketAddr::new(endpoints.client.ip(), 0),
+            client: SocketAddr::new(ends.client.ip(), 0),
             address,
-            server: SocketAddr::new(endpoints.server.ip(), port),
+            server: SocketAddr::new(ends.server.ip(), port),
         },
     }
 }

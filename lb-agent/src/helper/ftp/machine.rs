@@ -3,7 +3,7 @@
 use super::connection::{Asked, Connection};
 use super::memory::Memory;
 use super::stream::Stream;
-use super::{Counters, Direction, Endpoints, Helper, Limits, Outcome};
+use super::{Counters, Ends, Helper, Limits, Outcome, Side, State};
 use crate::helper::segment::{Segment, Unfit, flags};
 use std::time::Instant;
 
@@ -23,8 +23,32 @@ impl Helper {
     }
 
     /// How many connections are remembered.
+    #[cfg(test)]
     pub(crate) fn connections(&self) -> usize {
         self.memory.len()
+    }
+
+    /// Sets [`Limits::mtu`].
+    pub(crate) fn set_mtu(&mut self, mtu: u16) {
+        self.mtu = mtu;
+    }
+
+    /// What another helper has to know to go on with a connection; none of one that it can take up
+    /// as it is.
+    pub(crate) fn state(&self, ends: &Ends) -> Option<State> {
+        self.memory.look(ends)?.state()
+    }
+
+    /// All that [`Self::state`] would give.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (&Ends, State)> {
+        self.memory
+            .iter()
+            .filter_map(|(ends, connection)| Some((ends, connection.state()?)))
+    }
+
+    /// Goes on with a connection of another helper.
+    pub(crate) fn restore(&mut self, ends: Ends, state: State, now: Instant) {
+        self.memory.restore(ends, Connection::restored(state, now));
     }
 
     /// Forgets connections that are over or were not seen for long. To be called now and then.
@@ -33,29 +57,29 @@ impl Helper {
     }
 
     /// Takes a packet of a control connection, as an Ethernet frame whose addresses are not
-    /// translated yet. `endpoints` is the connection as the flow table has it.
+    /// translated yet. `ends` is the connection as the flow table has it.
     pub(crate) fn packet(
         &mut self,
         now: Instant,
-        direction: Direction,
+        side: Side,
         frame: &[u8],
-        endpoints: &Endpoints,
+        ends: &Ends,
     ) -> Outcome {
-        let ends = match direction {
-            Direction::FromClient => (endpoints.client, endpoints.address),
-            Direction::FromServer => (endpoints.server, endpoints.client),
+        let way = match side {
+            Side::Client => (ends.client, ends.address),
+            Side::Server => (ends.server, ends.client),
         };
         let segment = match Segment::parse(frame) {
-            Ok(segment) if (segment.source(), segment.destination()) == ends => segment,
+            Ok(segment) if (segment.source(), segment.destination()) == way => segment,
             Ok(_) => return self.refuse(Unfit::Foreign, frame),
             Err(unfit) => return self.refuse(unfit, frame),
         };
-        if let Some(connection) = self.memory.get(endpoints) {
-            connection.see(now, direction, segment.flags());
+        if let Some(connection) = self.memory.get(ends) {
+            connection.see(now, side, segment.flags());
         }
-        match direction {
-            Direction::FromClient => self.client_segment(now, &segment, frame, endpoints),
-            Direction::FromServer => self.server_segment(now, &segment, frame, endpoints),
+        match side {
+            Side::Client => self.client_segment(now, &segment, frame, ends),
+            Side::Server => self.server_segment(now, &segment, frame, ends),
         }
     }
 
@@ -79,19 +103,19 @@ impl Helper {
         now: Instant,
         segment: &Segment<'_>,
         frame: &[u8],
-        endpoints: &Endpoints,
+        ends: &Ends,
     ) -> Outcome {
-        let asked = Asked::read(segment.data(), endpoints, &mut self.counters);
+        let asked = Asked::read(segment.data(), ends, &mut self.counters);
         self.counters.active += asked.active.len() as u64;
         let acknowledges = segment.flags() & flags::ACK != 0;
         if asked.is_passive() && acknowledges {
             // The server goes on with what the client waits for.
             let next = segment.ack();
             let counters = &mut self.counters;
-            self.memory.remember(endpoints, next, now, counters);
+            self.memory.remember(ends, next, now, counters);
         }
         let mut frame = frame.to_vec();
-        if let Some(connection) = self.memory.get(endpoints) {
+        if let Some(connection) = self.memory.get(ends) {
             connection.ask(&asked);
             if acknowledges && connection.stream.is_changed() {
                 self.counters.shifted += 1;
@@ -110,26 +134,26 @@ impl Helper {
         now: Instant,
         segment: &Segment<'_>,
         frame: &[u8],
-        endpoints: &Endpoints,
+        ends: &Ends,
     ) -> Outcome {
         let (start, data) = (segment.seq(), segment.data());
         let counters = &mut self.counters;
         if segment.flags() & flags::SYN != 0 {
             // The ports' next connection.
-            self.memory.forget(endpoints);
+            self.memory.forget(ends);
             return pass(frame);
         }
         if !data.is_empty() {
-            self.memory.remember(endpoints, start, now, counters);
+            self.memory.remember(ends, start, now, counters);
         }
-        let Some(connection) = self.memory.get(endpoints) else {
+        let Some(connection) = self.memory.get(ends) else {
             return pass(frame);
         };
         let speaks = !data.is_empty() || segment.flags() & flags::FIN != 0;
         if speaks && connection.hold(start, counters) {
             return Outcome::default();
         }
-        if !connection.say(start, data, endpoints, counters) {
+        if !connection.say(start, data, ends, counters) {
             counters.crowded += 1;
             return Outcome::default();
         }

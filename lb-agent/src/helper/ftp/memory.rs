@@ -1,7 +1,7 @@
 //! A bounded number of connections.
 
 use super::connection::Connection;
-use super::{Counters, Endpoints, Limits};
+use super::{Counters, Ends, Limits};
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(super) struct Memory {
     limits: Limits,
-    connections: HashMap<Endpoints, Connection>,
+    connections: HashMap<Ends, Connection>,
 }
 
 impl Memory {
@@ -20,16 +20,29 @@ impl Memory {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.connections.len()
     }
 
-    pub(super) fn get(&mut self, endpoints: &Endpoints) -> Option<&mut Connection> {
-        self.connections.get_mut(endpoints)
+    pub(super) fn get(&mut self, ends: &Ends) -> Option<&mut Connection> {
+        self.connections.get_mut(ends)
     }
 
-    pub(super) fn forget(&mut self, endpoints: &Endpoints) {
-        self.connections.remove(endpoints);
+    pub(super) fn look(&self, ends: &Ends) -> Option<&Connection> {
+        self.connections.get(ends)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Ends, &Connection)> {
+        self.connections.iter()
+    }
+
+    pub(super) fn restore(&mut self, ends: Ends, connection: Connection) {
+        self.connections.insert(ends, connection);
+    }
+
+    pub(super) fn forget(&mut self, ends: &Ends) {
+        self.connections.remove(ends);
     }
 
     /// Forgets connections whose time is over.
@@ -42,12 +55,12 @@ impl Memory {
     /// Makes sure that a connection is remembered, if there is or can be made room for it.
     pub(super) fn remember(
         &mut self,
-        endpoints: &Endpoints,
+        ends: &Ends,
         next: u32,
         now: Instant,
         counters: &mut Counters,
     ) {
-        if self.connections.contains_key(endpoints) {
+        if self.connections.contains_key(ends) {
             return;
         }
         if self.is_full() {
@@ -61,7 +74,7 @@ impl Memory {
             return;
         }
         let connection = Connection::new(next, now);
-        self.connections.insert(*endpoints, connection);
+        self.connections.insert(*ends, connection);
     }
 
     fn is_full(&self) -> bool {

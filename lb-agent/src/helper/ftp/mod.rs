@@ -22,8 +22,9 @@
 //! it is, is counted ([`Counters::split`]), and has no data connection, as in ipvs. Sent again in
 //! one piece it counts if the address was not handed on before.
 //!
-//! A connection that was met in its middle is taken up as it is. The state of one whose numbers
-//! are shifted cannot be had again once it is lost: neither by another agent nor after a restart.
+//! A connection that was met in its middle is taken up as it is. One whose numbers are shifted
+//! needs its [`State`], which is to be kept where it outlives the agent, and before a frame goes on
+//! that makes another one of it.
 //!
 //! # Differences
 //!
@@ -49,32 +50,16 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use crate::punt::{Ends, Side};
+use connection::Replies;
 use memory::Memory;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
-
-/// Where a packet comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// From the client, to the virtual address.
-    FromClient,
-    /// From the server, to the client.
-    FromServer,
-}
-
-/// The ends of a control connection. IPv6 addresses have neither scope nor flow label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Endpoints {
-    /// The client.
-    pub(crate) client: SocketAddr,
-    /// The virtual address and port that the client connected to.
-    pub(crate) address: SocketAddr,
-    /// The server, and its port.
-    pub(crate) server: SocketAddr,
-}
+use stream::Stream;
 
 /// Who will open a data connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Mode {
     /// The server, from the port below its own. Servers that open them from other ports are not
     /// served, as with ipvs.
@@ -85,7 +70,7 @@ pub(crate) enum Mode {
 
 /// A data connection to expect, for the timeout of LISTEN. The control connection must not expire
 /// before it (`ip_vs_control_add`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Expectation {
     /// Who will open it.
     pub(crate) mode: Mode,
@@ -128,6 +113,29 @@ impl Limits {
         idle: Duration::from_secs(2 * 3600),
         mtu: 1500,
     };
+}
+
+/// What another helper has to know to go on with a connection.
+///
+/// The stream's position may be older than the connection's is: then what lies between may be
+/// replaced once more, alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    stream: Stream,
+    /// Replies that are asked for.
+    due: Replies,
+}
+
+impl State {
+    /// Whether a state is as good as another.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.due == other.due && self.stream.is_like(&other.stream)
+    }
+
+    /// Whether the connection's numbers differ on both sides.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.stream.is_changed()
+    }
 }
 
 /// What has happened so far.

@@ -17,6 +17,7 @@
 //! replaced only at or behind [`Stream::next`].
 
 use super::Expectation;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -24,7 +25,7 @@ use std::ops::Range;
 pub(super) const EDITS: usize = 8;
 
 /// The server's stream of one connection. Positions are sequence numbers and wrap.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stream {
     /// Behind the last byte that was handed on.
     next: u32,
@@ -37,7 +38,7 @@ pub(super) struct Stream {
 }
 
 /// A replaced text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Edit {
     /// Where the old text begins.
     pub(super) start: u32,
@@ -84,6 +85,11 @@ impl Stream {
             shift: 0,
             edits: VecDeque::new(),
         }
+    }
+
+    /// Whether two streams say the same of what was replaced, wherever they are.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        (self.shift, &self.edits) == (other.shift, &other.edits)
     }
 
     /// Whether any numbers differ on both sides.

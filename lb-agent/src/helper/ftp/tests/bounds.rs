@@ -16,7 +16,7 @@ fn limited(connections: usize) -> Helper {
 }
 
 /// The `n`th client's connection.
-fn nth(n: u16) -> Endpoints {
+fn nth(n: u16) -> Ends {
     let mut ends = v4();
     ends.client.set_port(n);
     ends
@@ -27,14 +27,14 @@ impl Wire {
         self.server(len(PASSIVE), BANNER).unwrap().0 != len(PASSIVE)
     }
 
-    fn close(&mut self, direction: Direction, flag: fn(&mut TcpHeader) -> &mut bool) {
-        let mut frame = match direction {
-            Direction::FromClient => self.client_frame(0, 0, b""),
-            Direction::FromServer => self.server_frame(len(PASSIVE), b""),
+    fn close(&mut self, side: Side, flag: fn(&mut TcpHeader) -> &mut bool) {
+        let mut frame = match side {
+            Side::Client => self.client_frame(0, 0, b""),
+            Side::Server => self.server_frame(len(PASSIVE), b""),
         };
         *flag(&mut frame.tcp) = true;
         let bytes = frame.bytes();
-        self.helper.packet(self.now, direction, &bytes, &self.ends);
+        self.helper.packet(self.now, side, &bytes, &self.ends);
     }
 
     fn remembered_after(&mut self, wait: Duration) -> usize {
@@ -62,16 +62,16 @@ fn idle_connections_are_forgotten_in_time() {
 fn closed_connections_are_forgotten_sooner() {
     for both in [false, true] {
         let mut wire = rewritten();
-        wire.close(Direction::FromClient, |tcp| &mut tcp.fin);
+        wire.close(Side::Client, |tcp| &mut tcp.fin);
         if both {
-            wire.close(Direction::FromServer, |tcp| &mut tcp.fin);
+            wire.close(Side::Server, |tcp| &mut tcp.fin);
         }
         assert_eq!(wire.remembered_after(2 * MINUTE), 1);
         assert_eq!(wire.remembered_after(MINUTE), usize::from(!both));
     }
-    for direction in [Direction::FromClient, Direction::FromServer] {
+    for side in [Side::Client, Side::Server] {
         let mut wire = rewritten();
-        wire.close(direction, |tcp| &mut tcp.rst);
+        wire.close(side, |tcp| &mut tcp.rst);
         assert!(wire.is_shifted(), "what is on its way is still translated");
         assert_eq!(wire.remembered_after(3 * MINUTE), 0);
     }
@@ -163,7 +163,7 @@ fn what_is_no_packet_of_the_connection_goes_on_untouched() {
     let mut arp = wire.client_frame(0, 0, PASV).bytes();
     arp[13] = 6;
     let foreign = [
-        // Of another client, of the other direction, to another port.
+        // Of another client, of the other side, to another port.
         Frame::new(other.client, other.address, 0, 0, PASV).bytes(),
         wire.server_frame(0, PASSIVE).bytes(),
         Frame::new(other.client, other.server, 0, 0, PASV).bytes(),
@@ -172,7 +172,7 @@ fn what_is_no_packet_of_the_connection_goes_on_untouched() {
     for frame in foreign {
         let outcome = wire
             .helper
-            .packet(wire.now, Direction::FromClient, &frame, &wire.ends);
+            .packet(wire.now, Side::Client, &frame, &wire.ends);
         assert_eq!(outcome.frame, Some(frame));
         assert_eq!(outcome.expect, []);
     }
@@ -194,8 +194,8 @@ fn broken_packets_are_dropped_and_change_nothing() {
     let mut spoilt = good.clone();
     *spoilt.last_mut().unwrap() ^= 1;
     for (frame, checksum, malformed) in [(&spoilt[..], 1, 0), (&good[..good.len() - 1], 1, 1)] {
-        let direction = Direction::FromClient;
-        let outcome = wire.helper.packet(wire.now, direction, frame, &wire.ends);
+        let side = Side::Client;
+        let outcome = wire.helper.packet(wire.now, side, frame, &wire.ends);
         assert_eq!(outcome, Outcome::default());
         let counters = wire.helper.counters();
         assert_eq!(
@@ -243,8 +243,8 @@ proptest! {
                 let at = usize::from(byte) % bytes.len();
                 bytes[at] ^= xor;
             }
-            let direction = if from_client { Direction::FromClient } else { Direction::FromServer };
-            let outcome = wire.helper.packet(wire.now, direction, &bytes, &wire.ends);
+            let side = if from_client { Side::Client } else { Side::Server };
+            let outcome = wire.helper.packet(wire.now, side, &bytes, &wire.ends);
             prop_assert!(wire.helper.connections() <= 2);
             prop_assert!(outcome.expect.len() <= 8);
             if !spoil && let Some(frame) = outcome.frame {
@@ -253,4 +253,48 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn another_helper_goes_on_from_the_state() {
+    let mut wire = rewritten();
+    let hand_over = |wire: &mut Wire| {
+        let state = wire.helper.state(&wire.ends).unwrap();
+        let kept = serde_json::to_string(&state).unwrap();
+        wire.helper = limited(10);
+        let state: State = serde_json::from_str(&kept).unwrap();
+        assert!(state.is_changed());
+        wire.helper.restore(wire.ends, state, wire.now);
+    };
+    hand_over(&mut wire);
+    // The reply, sent again, is replaced alike.
+    let again = wire.server(0, PASSIVE).unwrap();
+    assert_eq!(again, (0, PASSIVE_REWRITTEN.to_vec(), vec![passive()]));
+    let behind = len(PASSIVE);
+    assert_eq!(wire.server(behind, BANNER).unwrap().0, behind + GROWTH);
+    assert_eq!(wire.acknowledge(behind + GROWTH), behind);
+    // Now there is nothing but the shift.
+    hand_over(&mut wire);
+    assert!(wire.is_shifted());
+    assert_eq!(wire.acknowledge(behind + GROWTH), behind);
+}
+
+#[test]
+fn the_state_changes_with_what_matters() {
+    let mut wire = Wire::new(v4());
+    wire.server(0, BANNER);
+    assert_eq!(wire.helper.state(&wire.ends), None);
+    wire.client(len(BANNER), PASV);
+    let due = wire.helper.state(&wire.ends).unwrap();
+    assert!(!due.is_changed());
+    wire.server(len(BANNER), PASSIVE).unwrap();
+    let replaced = wire.helper.state(&wire.ends).unwrap();
+    assert!(replaced.is_changed() && !replaced.is_like(&due));
+    let end = len(BANNER) + len(PASSIVE);
+    wire.server(end, BANNER).unwrap();
+    let on = wire.helper.state(&wire.ends).unwrap();
+    assert!(on.is_like(&replaced) && on != replaced);
+    wire.acknowledge(end + GROWTH);
+    assert!(!wire.helper.state(&wire.ends).unwrap().is_like(&on));
+    assert_eq!(wire.helper.states().count(), 1);
 }

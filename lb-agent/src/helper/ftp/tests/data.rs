@@ -22,7 +22,7 @@ fn an_active_connection_comes_from_the_port_below() {
         ),
         // Another service's ports, and a client that has the data sent to somebody else.
         (
-            endpoints(["192.0.2.1:5", "198.51.100.21:2121", "10.0.0.1:8021"]),
+            ends(["192.0.2.1:5", "198.51.100.21:2121", "10.0.0.1:8021"]),
             b"PORT 192,0,2,99,0,9\r\n",
             ["192.0.2.99:9", "198.51.100.21:2120", "10.0.0.1:8020"],
         ),
@@ -48,7 +48,7 @@ fn no_port_is_below_the_first() {
         ("198.51.100.21:1", "10.0.0.1:21"),
         ("198.51.100.21:21", "10.0.0.1:1"),
     ] {
-        let mut wire = Wire::new(endpoints(["192.0.2.1:5", address, server]));
+        let mut wire = Wire::new(ends(["192.0.2.1:5", address, server]));
         assert_eq!(wire.client(0, b"PORT 192,0,2,1,156,64\r\n"), []);
         assert_eq!(wire.helper.counters().unusable, 1);
     }

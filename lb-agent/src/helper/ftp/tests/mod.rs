@@ -17,29 +17,29 @@ const PASSIVE: &[u8] = b"227 Entering Passive Mode (10,0,0,1,156,64).\r\n";
 const PASSIVE_REWRITTEN: &[u8] = b"227 Entering Passive Mode (198,51,100,21,156,64).\r\n";
 const GROWTH: u32 = 5;
 
-fn v4() -> Endpoints {
-    endpoints(["192.0.2.1:50000", "198.51.100.21:21", "10.0.0.1:21"])
+fn v4() -> Ends {
+    ends(["192.0.2.1:50000", "198.51.100.21:21", "10.0.0.1:21"])
 }
 
-fn v6() -> Endpoints {
-    endpoints(["[2001:db8::c]:50000", "[2001:db8::21]:21", "[fd00::1]:21"])
+fn v6() -> Ends {
+    ends(["[2001:db8::c]:50000", "[2001:db8::21]:21", "[fd00::1]:21"])
 }
 
-fn endpoints(ends: [&str; 3]) -> Endpoints {
-    let [client, address, server] = ends.map(|end| end.parse().unwrap());
-    Endpoints {
+fn ends(of: [&str; 3]) -> Ends {
+    let [client, address, server] = of.map(|end| end.parse().unwrap());
+    Ends {
         client,
         address,
         server,
     }
 }
 
-fn expected(mode: Mode, ends: [&str; 3]) -> Expectation {
-    let Endpoints {
+fn expected(mode: Mode, of: [&str; 3]) -> Expectation {
+    let Ends {
         client,
         address,
         server,
-    } = endpoints(ends);
+    } = ends(of);
     Expectation {
         mode,
         client,
@@ -60,7 +60,7 @@ fn passive() -> Expectation {
 struct Wire {
     helper: Helper,
     now: Instant,
-    ends: Endpoints,
+    ends: Ends,
 }
 
 /// Where client and server begin to count, behind SYN.
@@ -68,7 +68,7 @@ const CLIENT: u32 = 1000;
 const SERVER: u32 = u32::MAX - 20;
 
 impl Wire {
-    fn new(ends: Endpoints) -> Self {
+    fn new(ends: Ends) -> Self {
         Self {
             helper: Helper::new(Limits::DEFAULT),
             now: Instant::now(),
@@ -91,13 +91,13 @@ impl Wire {
     fn send_client(&mut self, frame: &Frame) -> Outcome {
         let bytes = frame.bytes();
         self.helper
-            .packet(self.now, Direction::FromClient, &bytes, &self.ends)
+            .packet(self.now, Side::Client, &bytes, &self.ends)
     }
 
     fn send_server(&mut self, frame: &Frame) -> Outcome {
         let bytes = frame.bytes();
         self.helper
-            .packet(self.now, Direction::FromServer, &bytes, &self.ends)
+            .packet(self.now, Side::Server, &bytes, &self.ends)
     }
 
     /// Sends the client's data, which must go on as they are; gives what is expected then.

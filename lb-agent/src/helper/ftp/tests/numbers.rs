@@ -31,11 +31,7 @@ fn what_follows_is_shifted_both_ways() {
 
 #[test]
 fn a_shorter_text_shifts_the_other_way() {
-    let mut wire = Wire::new(endpoints([
-        "192.0.2.1:5",
-        "1.2.3.4:21",
-        "10.100.100.100:21",
-    ]));
+    let mut wire = Wire::new(ends(["192.0.2.1:5", "1.2.3.4:21", "10.100.100.100:21"]));
     wire.client(0, PASV);
     let reply = b"227 ok (10,100,100,100,156,64)\r\n";
     let (_, text, _) = wire.server(0, reply).unwrap();

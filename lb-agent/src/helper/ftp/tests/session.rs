@@ -23,8 +23,8 @@ const MSS: usize = 90;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leg {
-    ToHelper(Direction),
-    ToEnd(Direction),
+    ToHelper(Side),
+    ToEnd(Side),
 }
 
 struct Packet {
@@ -37,7 +37,7 @@ struct Packet {
 #[derive(Clone, Debug)]
 struct Plan {
     seed: u64,
-    ends: Endpoints,
+    ends: Ends,
     commands: Vec<String>,
     /// Commands sent before the reply to the first of them.
     pipelined: usize,
@@ -90,16 +90,16 @@ impl Session {
         for step in 0..STEPS {
             self.talk();
             let lossy = step < LOSSY;
-            let direction = if self.random.percent(50) {
-                Direction::FromClient
+            let side = if self.random.percent(50) {
+                Side::Client
             } else {
-                Direction::FromServer
+                Side::Server
             };
             if self.network.len() > IN_FLIGHT || self.random.percent(60) {
                 self.deliver(lossy);
             } else {
                 let empty = self.random.percent(20);
-                self.send(direction, empty);
+                self.send(side, empty);
             }
             let all_said = self.asked == self.plan.commands.len()
                 && self.replies.len() == self.plan.commands.len() + 1;
@@ -168,11 +168,11 @@ impl Session {
     }
 
     /// Sends a segment, or an acknowledgement alone.
-    fn send(&mut self, direction: Direction, empty: bool) {
+    fn send(&mut self, side: Side, empty: bool) {
         let ends = self.plan.ends;
-        let (end, from, to) = match direction {
-            Direction::FromClient => (&mut self.client, ends.client, ends.address),
-            Direction::FromServer => (&mut self.server, ends.server, ends.client),
+        let (end, from, to) = match side {
+            Side::Client => (&mut self.client, ends.client, ends.address),
+            Side::Server => (&mut self.server, ends.server, ends.client),
         };
         let chosen = end.choose(&mut self.random, self.plan.whole_lines);
         let range = match chosen {
@@ -190,7 +190,7 @@ impl Session {
             frame = frame.options(&[Noop, Noop, blocks]);
         }
         self.network.push(Packet {
-            leg: Leg::ToHelper(direction),
+            leg: Leg::ToHelper(side),
             frame: frame.bytes(),
             range,
         });
@@ -218,32 +218,30 @@ impl Session {
             });
         }
         match packet.leg {
-            Leg::ToHelper(direction) => self.help(direction, packet),
-            Leg::ToEnd(Direction::FromClient) => self.server.receive(&read(&packet.frame)),
-            Leg::ToEnd(Direction::FromServer) => {
+            Leg::ToHelper(side) => self.help(side, packet),
+            Leg::ToEnd(Side::Client) => self.server.receive(&read(&packet.frame)),
+            Leg::ToEnd(Side::Server) => {
                 self.client.receive(&read(&packet.frame));
                 if self.random.percent(70) {
-                    self.send(Direction::FromClient, true);
+                    self.send(Side::Client, true);
                 }
             }
         }
     }
 
-    fn help(&mut self, direction: Direction, packet: Packet) {
+    fn help(&mut self, side: Side, packet: Packet) {
         let ends = self.plan.ends;
-        let outcome = self
-            .helper
-            .packet(self.now, direction, &packet.frame, &ends);
+        let outcome = self.helper.packet(self.now, side, &packet.frame, &ends);
         self.expected.extend(outcome.expect);
         let Some(frame) = outcome.frame else {
             return;
         };
-        match direction {
-            Direction::FromClient => self.client.note_seen(&packet.range),
-            Direction::FromServer => self.server.note_seen(&packet.range),
+        match side {
+            Side::Client => self.client.note_seen(&packet.range),
+            Side::Server => self.server.note_seen(&packet.range),
         }
         self.network.push(Packet {
-            leg: Leg::ToEnd(direction),
+            leg: Leg::ToEnd(side),
             frame,
             range: packet.range,
         });
@@ -304,7 +302,7 @@ fn plans() -> impl Strategy<Value = Plan> {
         1 => Just("NOOP"),
     ];
     let v6_command = prop_oneof![3 => Just("EPSV"), 2 => Just("NOOP")];
-    let v4_ends = (any::<[u8; 4]>(), any::<[u8; 4]>()).prop_map(|(address, server)| Endpoints {
+    let v4_ends = (any::<[u8; 4]>(), any::<[u8; 4]>()).prop_map(|(address, server)| Ends {
         address: SocketAddr::new(address.into(), 21),
         server: SocketAddr::new(server.into(), 21),
         ..v4()
