@@ -55,6 +55,9 @@ pub(crate) struct Options {
     /// How many flows to make room for, when the maps are made [default: 1000000]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) flows: Option<u32>,
+    /// Ports of services with masqueraded servers that speak FTP, up to 8 [default: 21]
+    #[arg(long, value_name = "PORT,...", value_delimiter = ',')]
+    pub(crate) ftp_ports: Option<Vec<u16>>,
 }
 
 /// How the process ends.

@@ -14,6 +14,12 @@ const DEFAULT_FILE: &str = "/etc/lb/agent.yaml";
 /// The fewest and the most flows that maps are made for.
 const FLOWS: std::ops::RangeInclusive<u32> = 1024..=64 << 20;
 
+/// The port of FTP control connections (RFC 959, section 8).
+const FTP: u16 = 21;
+
+/// The most ports of FTP, as ipvs has it (`IP_VS_APP_MAX_PORTS`).
+const FTP_PORTS: usize = 8;
+
 /// The agent's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -31,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) flows: u32,
     /// The settings that are not at ipvs's values from the start.
     pub(crate) settings: BTreeMap<Setting, u32>,
+    /// The ports of services that speak FTP.
+    pub(crate) ftp_ports: Vec<u16>,
 }
 
 /// How to attach to an interface.
@@ -59,6 +67,7 @@ struct File {
     xdp_mode: Option<XdpMode>,
     flows: Option<u32>,
     settings: Option<BTreeMap<String, u32>>,
+    ftp_ports: Option<Vec<u16>>,
 }
 
 impl Config {
@@ -88,6 +97,7 @@ impl Config {
             state_dir,
             xdp_mode,
             flows,
+            ftp_ports,
         } = options;
         let interfaces = if interface.is_empty() {
             file.interfaces.unwrap_or_default()
@@ -100,6 +110,12 @@ impl Config {
                 "flows: {flows} is not within {} to {}",
                 FLOWS.start(),
                 FLOWS.end()
+            )));
+        }
+        let ftp_ports = ftp_ports.or(file.ftp_ports).unwrap_or_else(|| vec![FTP]);
+        if ftp_ports.len() > FTP_PORTS || ftp_ports.contains(&0) {
+            return Err(Usage(format!(
+                "ftp_ports: {ftp_ports:?} are not up to {FTP_PORTS} ports from 1 on"
             )));
         }
         let settings = file.settings.unwrap_or_default().into_iter();
@@ -120,6 +136,7 @@ impl Config {
             xdp_mode: xdp_mode.or(file.xdp_mode).unwrap_or_default(),
             flows,
             settings,
+            ftp_ports,
         })
     }
 
@@ -232,6 +249,24 @@ mod tests {
         let config = parsed("settings:\n  conn_reuse_mode: 3\n  pmtu_disc: 0\n").expect("good");
         let settings = [(Setting::ConnReuseMode, 3), (Setting::PmtuDisc, 0)];
         assert_eq!(config.settings, BTreeMap::from(settings));
+    }
+
+    #[test]
+    fn ftp_is_spoken_on_up_to_eight_ports() {
+        let ports = |text| parsed(text).map(|config| config.ftp_ports);
+        assert_eq!(ports(""), Ok(vec![21]));
+        assert_eq!(ports("ftp_ports: [21, 2121]\n"), Ok(vec![21, 2121]));
+        assert_eq!(ports("ftp_ports: []\n"), Ok(vec![]));
+        let why = "ftp_ports: [0] are not up to 8 ports from 1 on";
+        assert_eq!(ports("ftp_ports: [0]\n"), Err(why.to_owned()));
+        assert!(ports("ftp_ports: [1, 2, 3, 4, 5, 6, 7, 8, 9]\n").is_err());
+        let options = Options {
+            ftp_ports: Some(vec![990]),
+            ..Options::default()
+        };
+        let file = parse("ftp_ports: [2121]", Path::new("agent.yaml")).expect("good");
+        let config = Config::join(options, file).expect("good");
+        assert_eq!(config.ftp_ports, [990]);
     }
 
     #[test]

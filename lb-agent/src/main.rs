@@ -10,6 +10,7 @@ mod config;
 mod control;
 mod datapath;
 mod director;
+mod helper;
 mod log;
 mod man;
 mod model;

@@ -57,6 +57,10 @@ fn description(out: &mut dyn Write) -> io::Result<()> {
         "Program and maps are pinned: however the agent ends, packets are balanced on, and the \
          next agent takes over with every connection in place. Services are kept in the state \
          directory and come back with the agent.",
+        "The agent itself takes part in FTP control connections to masqueraded servers, of services \
+         on the ports that --ftp-ports names, and in calls of services with the persistence engine \
+         sip. Those wait while no agent runs. What it changed in FTP's replies is kept in the state \
+         directory; a connection of which that is lost is given up, and the log says so.",
     ] {
         page.control("PP", []);
         page.text([roman(paragraph)]);
@@ -64,8 +68,9 @@ fn description(out: &mut dyn Write) -> io::Result<()> {
     let keys: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
     page.control("PP", []);
     page.text([roman(format!(
-        "The configuration file is YAML and may have the keys {}; interfaces is a list, and \
-         settings has the names that `lb-ctl setting' shows. An option wins over the file.",
+        "The configuration file is YAML and may have the keys {}; interfaces and ftp_ports are \
+         lists, and settings has the names that `lb-ctl setting' shows. An option wins over the \
+         file.",
         keys.join(", ")
     ))]);
     page.to_writer(out)
@@ -80,6 +85,7 @@ const KEYS: &[(&str, &str)] = &[
     ("xdp_mode", "native"),
     ("flows", "1000000"),
     ("settings", "{sloppy_tcp: 1}"),
+    ("ftp_ports", "[21]"),
 ];
 
 /// Every way to end.

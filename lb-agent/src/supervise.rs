@@ -60,18 +60,19 @@ pub(crate) fn run(
             .await;
         let (stopping, stopped) = watch::channel(false);
         let ways = Ways { hops, changes };
+        let punts = director.with(Director::take_punts).await;
+        let punts = punts.context("cannot read the program's packets")?;
+        let reader = match punts {
+            Some(punts) => Some(Reader::new(punts, director.clone(), &config.state_dir)?),
+            None => None,
+        };
+        // Who is answered may count on the helpers.
         let server = tokio::spawn(control::serve(
             socket,
             director.clone(),
             ways.clone(),
             stopped,
         ));
-        let punts = director.with(Director::take_punts).await;
-        let punts = punts.context("cannot read the program's packets")?;
-        let reader = match punts {
-            Some(punts) => Some(Reader::new(punts, director.clone())?),
-            None => None,
-        };
         let tasks = [
             tokio::spawn(async move {
                 if let Some(reader) = reader {
@@ -198,6 +199,7 @@ mod tests {
             xdp_mode: XdpMode::Auto,
             flows: 1024,
             settings: std::collections::BTreeMap::new(),
+            ftp_ports: vec![21],
         };
         let (opened, listens) = mpsc::channel();
         let agent = std::thread::spawn({
@@ -238,6 +240,7 @@ mod tests {
             xdp_mode: XdpMode::Auto,
             flows: 1024,
             settings: std::collections::BTreeMap::new(),
+            ftp_ports: vec![21],
         };
         let error = run(&config, |_| anyhow::bail!("no such interface")).expect_err("none");
         assert_eq!(error.to_string(), "no such interface");

@@ -157,6 +157,12 @@ pub mod features {
     pub const TUNNEL: u32 = 1 << 4;
     /// The agent takes part in some services' packets, see [`super::service_flags::HELPED`].
     pub const HELPERS: u32 = 1 << 5;
+    /// FTP services on other ports than 21 have a helper: their data connections are found as
+    /// flows, or as what the agent expects.
+    pub const EXPECTED: u32 = 1 << 6;
+    /// Masqueraded servers may open connections to clients: the agent sees their UDP packets of no
+    /// flow.
+    pub const CALLS: u32 = 1 << 7;
 }
 
 /// Bits of [`Control::settings`], by the names of ipvs's sysctls.
@@ -439,8 +445,17 @@ pub struct FlowDetails {
     /// IP protocol number, and in the second byte [`crate::flow::Role`].
     pub protocol: u32,
     /// Of a reply: where in [`maps::BACK_WAYS`] the way to the client is, plus 1; 0 for none.
-    /// Of others zero. *program*.
+    /// *program*. Of a connection with a helper: [`helper_marks`]. *agent*, while it lives. Of
+    /// others zero.
     pub back: u32,
+}
+
+/// Bits of [`FlowDetails::back`] of a connection with a helper.
+pub mod helper_marks {
+    /// Its TCP numbers differ on both sides.
+    pub const CHANGED: u32 = 1;
+    /// It has led to other connections.
+    pub const PARENT: u32 = 1 << 1;
 }
 
 /// An interface that carries the program. *agent*.
@@ -614,7 +629,7 @@ pub mod punt {
         pub ifindex: u32,
         /// The packet's length.
         pub len: u32,
-        /// The service's id, or the server's for [`Why::FromServer`].
+        /// The service's id; all ones for [`Why::FromServer`] when the packet is of no flow.
         pub id: u32,
     }
 }

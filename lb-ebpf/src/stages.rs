@@ -76,6 +76,12 @@ global! {
     stage_further(exact: u64), 0 => |tables, frame, packet| {
         some(stages::further(&tables, packet, number(exact)))
     };
+    stage_of_flow(), 0 => |tables, frame, packet| {
+        some(stages::of_flow(&tables, packet))
+    };
+    stage_expected(has_come: u32), 0 => |tables, frame, packet| {
+        stages::expected(&tables, packet, has_come != 0).bits()
+    };
     stage_help(record: u32), 0 => |tables, frame, packet| {
         match stages::help(&tables, packet, record) {
             Ok(()) => 0,
@@ -168,6 +174,13 @@ global! {
     stage_hold_lent(), 0 => |tables, frame, packet| {
         stages::hold_known(&tables, tables.lent());
         0
+    };
+    stage_find_way(), 0 => |tables, frame, packet| {
+        stages::find_way(&tables, packet);
+        0
+    };
+    stage_call_out(), INCONSISTENT => |tables, frame, packet| {
+        stages::call_out(&tables, packet) as u64
     };
     stage_find_fragment(), INCONSISTENT => |tables, frame, packet| {
         match stages::find_fragment(&mut frame, &tables, packet) {
@@ -272,6 +285,16 @@ impl<'a> Stages for Maps<'a> {
     #[inline(always)]
     fn further(&self, _: &Packet, exact: Option<u32>) -> Option<u32> {
         number(stage_further(self.context(), some(exact)))
+    }
+
+    #[inline(always)]
+    fn of_flow(&self, _: &Packet) -> Option<u32> {
+        number(stage_of_flow(self.context()))
+    }
+
+    #[inline(always)]
+    fn expected(&self, _: &Packet, has_come: bool) -> Word {
+        Word::from_bits(stage_expected(self.context(), has_come.into()))
     }
 
     #[inline(always)]
@@ -406,6 +429,16 @@ impl<'a> Stages for Maps<'a> {
             stage_hold_lent(self.context());
         }
         ending
+    }
+
+    #[inline(always)]
+    fn find_way(&self, _: &Packet) {
+        stage_find_way(self.context());
+    }
+
+    #[inline(always)]
+    fn call_out(&self, _: &Packet) -> Reason {
+        Reason::from_number(stage_call_out(self.context()) as u32)
     }
 
     #[inline(always)]

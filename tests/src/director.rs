@@ -132,6 +132,17 @@ impl Director {
         self
     }
 
+    /// The tables.
+    #[must_use]
+    pub fn tables(&self) -> &Memory {
+        self.twin.tables()
+    }
+
+    /// Lets this many ticks pass.
+    pub fn pass(&mut self, ticks: u32) {
+        self.twin.pass(ticks);
+    }
+
     /// Changes the tables.
     pub fn change(&mut self, change: impl FnOnce(&mut Memory)) {
         self.twin.change(change);

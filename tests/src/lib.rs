@@ -20,6 +20,7 @@ pub mod twin;
 
 pub mod dns;
 pub mod encapsulator;
+pub mod ftp;
 pub mod network;
 pub mod nginx;
 pub mod scene;

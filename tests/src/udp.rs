@@ -9,7 +9,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use xtask::lab::host::Host;
 
-/// Answers every datagram with the host's name, until it is dropped.
+/// The answer of a host with a name to a datagram.
+pub type Answer = fn(&str, &[u8]) -> Vec<u8>;
+
+/// Answers every datagram, if not told otherwise with the host's name, until it is dropped.
 #[derive(Debug)]
 pub struct Responder {
     stop: Arc<AtomicBool>,
@@ -22,6 +25,14 @@ impl Responder {
     /// # Errors
     /// When the address is taken or not there.
     pub fn start(host: &Host, listen: SocketAddr) -> Result<Self> {
+        Self::start_with(host, listen, |name, _| name.as_bytes().to_vec())
+    }
+
+    /// Starts one that answers with what `answer` makes of the host's name and the datagram.
+    ///
+    /// # Errors
+    /// When the address is taken or not there.
+    pub fn start_with(host: &Host, listen: SocketAddr, answer: Answer) -> Result<Self> {
         let socket = host
             .inside(|| UdpSocket::bind(listen))?
             .with_context(|| format!("{} cannot listen on {listen}", host.name()))?;
@@ -31,7 +42,7 @@ impl Responder {
         let name = host.name().to_owned();
         let thread = thread::spawn({
             let stop = Arc::clone(&stop);
-            move || respond(&socket, &name, &stop)
+            move || respond(&socket, &name, answer, &stop)
         });
         Ok(Self {
             stop,
@@ -49,13 +60,14 @@ impl Drop for Responder {
     }
 }
 
-fn respond(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
+fn respond(socket: &UdpSocket, name: &str, answer: Answer, stop: &AtomicBool) {
     let mut datagram = [0; 2048];
     while !stop.load(Ordering::Relaxed) {
         match socket.recv_from(&mut datagram) {
-            Ok((_, client)) => {
+            Ok((len, client)) => {
+                let answer = answer(name, &datagram[..len]);
                 socket
-                    .send_to(name.as_bytes(), client)
+                    .send_to(&answer, client)
                     .expect("the client can be reached");
             }
             Err(error)

@@ -40,6 +40,7 @@ impl Group {
                 ("nginx", "nginx-light"),
                 ("wrk", "wrk"),
                 ("dnsmasq", "dnsmasq-base"),
+                ("vsftpd", "vsftpd"),
                 ("ldirectord", "ldirectord"),
             ],
             Self::Vm => &[

@@ -40,7 +40,10 @@ impl Asked {
     }
 }
 
-/// The features that a service asks for; [`features::HELPERS`] if someone takes its packets.
+/// Those that count only if someone takes packets.
+pub(crate) const HELPERS: u32 = features::HELPERS | features::EXPECTED | features::CALLS;
+
+/// The features that a service asks for.
 pub(crate) fn by(key: &Key, service: &Service) -> u32 {
     const FTP: u32 = 21;
     let ftp = Key::new(service.address, Port::new(FTP as u16), protocol::TCP);
@@ -54,10 +57,14 @@ pub(crate) fn by(key: &Key, service: &Service) -> u32 {
         0
     };
     if service.flags & service_flags::HELPED == 0 {
-        by_key
-    } else {
-        by_key | features::HELPERS
+        return by_key;
     }
+    // Of TCP, the helper is FTP's, and of UDP that of calls.
+    let expects = key.protocol() == protocol::TCP && service.port != FTP;
+    let masquerades = service.flags & service_flags::MASQUERADE != 0;
+    let calls = key.protocol() == protocol::UDP && service.port != 0 && masquerades;
+    let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+    by_key | features::HELPERS | flag(expects, features::EXPECTED) | flag(calls, features::CALLS)
 }
 
 #[cfg(test)]
@@ -86,6 +93,10 @@ mod tests {
             (
                 service(21, 0, service_flags::HELPED),
                 features::FTP | features::HELPERS,
+            ),
+            (
+                service(2121, 0, service_flags::HELPED),
+                features::EXPECTED | features::HELPERS,
             ),
         ];
         for ((key, service), bits) in &services {

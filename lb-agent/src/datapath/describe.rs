@@ -1,7 +1,8 @@
 //! What the model says, in the maps' words. Pure.
 
+use super::helped::Help;
 use crate::model::{Server, Service};
-use lb_common::addr::{Addr, Port, protocol};
+use lb_common::addr::{Addr, Port};
 use lb_common::api::{
     Family, Forwarding, MarkRule, Netmask, NoServer, ServerOptions, ServiceAddress, Tunnel,
     TunnelChecksum,
@@ -26,43 +27,42 @@ pub(super) fn key(address: &ServiceAddress) -> Key {
 pub(super) fn service<'a>(
     service: &Service,
     servers: impl Iterator<Item = &'a Server>,
+    ftp_ports: &[u16],
     clock: Clock,
 ) -> layout::Service {
-    const FTP: u32 = 21;
-
     let options = &service.options;
     let (mut masquerades, mut thresholds) = (false, false);
     for server in servers {
         masquerades |= server.options.forwarding == Forwarding::Masquerade;
         thresholds |= server.options.upper_threshold != 0;
     }
-    let (address, port, mark, is_tcp) = match service.address {
+    let (address, port, mark) = match service.address {
         ServiceAddress::Address {
-            protocol,
+            protocol: _,
             address,
             port,
-        } => {
-            let tcp = protocol.number() == protocol::TCP;
-            (Addr::from(address), port.into(), 0, tcp)
-        }
-        ServiceAddress::Mark { mark, .. } => (Addr::default(), 0, mark, false),
+        } => (Addr::from(address), port.into(), 0),
+        ServiceAddress::Mark { mark, .. } => (Addr::default(), 0, mark),
     };
     let (prefix, mask) = match options.netmask {
         None => (128, u32::MAX),
         Some(Netmask::Mask(mask)) => (128, u32::from_ne_bytes(mask.octets())),
         Some(Netmask::Prefix(length)) => (length.into(), u32::MAX),
     };
-    let ftp = is_tcp && port == FTP && masquerades;
+    let help = Help::of(service, masquerades, ftp_ports);
+    // The agent keeps the templates of calls, and brings each datagram to its server by an entry of
+    // the flow table.
+    //
+    // deviates: so they are listed as connections with one-packet scheduling, too; a datagram of
+    // another call takes their place. ipvs has none.
+    let calls = help == Some(Help::Sip) && options.persistent.is_some();
     let flag = |set: bool, flag: u32| if set { flag } else { 0 };
     let scheduling = service_flags::SCHED_1 | service_flags::SCHED_2 | service_flags::SCHED_3;
     let flags = u32::from(options.flags) & scheduling
-        | flag(options.one_packet, service_flags::ONE_PACKET)
+        | flag(options.one_packet && !calls, service_flags::ONE_PACKET)
         | flag(masquerades, service_flags::MASQUERADE)
         | flag(thresholds, service_flags::THRESHOLDS)
-        | flag(
-            ftp || options.persistent.is_some() && options.persistence_engine.is_some(),
-            service_flags::HELPED,
-        )
+        | flag(help.is_some(), service_flags::HELPED)
         | match service.no_server {
             NoServer::Icmp => 0,
             NoServer::Reset => service_flags::REFUSE_RESET,
@@ -77,6 +77,7 @@ pub(super) fn service<'a>(
         // 0 ticks would mean that it does not persist.
         persistence: options
             .persistent
+            .filter(|_| !calls)
             .map_or(0, |seconds| clock.ticks(seconds).max(1)),
         prefix,
         mask,
@@ -205,7 +206,7 @@ mod tests {
             added: 0,
         };
         change(&mut wanted);
-        service(&wanted, [].iter(), CLOCK)
+        service(&wanted, [].iter(), &[21], CLOCK)
     }
 
     fn server_of(forwarding: Forwarding, upper: u32) -> Server {
@@ -289,11 +290,11 @@ mod tests {
             server_of(Forwarding::Masquerade, 10),
         ];
         let masqueraded = service_flags::MASQUERADE | service_flags::THRESHOLDS;
-        let record = service(&wanted(80), servers.iter(), CLOCK);
+        let record = service(&wanted(80), servers.iter(), &[21], CLOCK);
         assert_eq!(record.flags, masqueraded);
-        let record = service(&wanted(21), servers.iter(), CLOCK);
+        let record = service(&wanted(21), servers.iter(), &[21], CLOCK);
         assert_eq!(record.flags, masqueraded | service_flags::HELPED);
-        let record = service(&wanted(21), servers[..1].iter(), CLOCK);
+        let record = service(&wanted(21), servers[..1].iter(), &[21], CLOCK);
         assert_eq!(record.flags, 0);
     }
 

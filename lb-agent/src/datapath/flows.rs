@@ -1,17 +1,20 @@
 //! The flow table from the agent's side: listing it, reclaiming what expired, and keeping
 //! servers' counts right.
 
+use super::helped::Helped;
 use super::mapped::Mapped;
 use super::maps::Maps;
-use crate::model::{Flow, ServerId};
+use crate::helper::sip;
+use crate::model::{Flow, ServerId, ServerPort};
 use lb_common::addr::protocol;
-use lb_common::api::Protocol;
+use lb_common::api::{Family, Protocol, ServiceAddress};
 use lb_common::flow::{BUSY, Counts, EMPTY, Role, Tuple, Word};
 use lb_common::layout::{ColdBucket, HotBucket, ServerState, ServiceState, WAYS};
 use lb_common::state::Class;
 use lb_common::time::{Clock, Tick};
 use std::collections::BTreeMap;
 use std::mem::offset_of;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,6 +48,7 @@ pub(crate) struct Walk {
     pub(crate) timeouts: Seconds,
     /// The timeouts of persistent services in seconds, by the service's id.
     pub(crate) persistence: BTreeMap<u32, u32>,
+    pub(crate) helped: Arc<Helped>,
     pub(crate) bucket: u32,
     pub(crate) way: usize,
 }
@@ -73,37 +77,78 @@ impl Walk {
             return None;
         }
         let class = live.class();
+        let (mut address, mut port) = (details.address.into(), tuple.port().number());
+        let (mut client_port, mut protocol) = (tuple.client_port().number(), tuple.protocol);
+        let mut engine = None;
         let left = self.clock.seconds(live.deadline().remaining(self.now));
         let (most, server_port) = match tuple.role {
             Role::Connection => {
-                let kept = live.has(Word::KEEPS_PORT);
                 let most = self.timeouts[usize::from(class.number())];
-                (most, kept.then_some(tuple.port().number()))
+                let at_server = if live.has(Word::KEEPS_PORT) {
+                    ServerPort::Other(port)
+                } else if live.has(Word::PORT_BELOW) {
+                    ServerPort::Below
+                } else {
+                    ServerPort::Own
+                };
+                (most, at_server)
             }
             // Its connections may hold it for longer; ipvs does not tell that either.
             Role::Template => {
                 let most = self.persistence.get(&details.service);
-                let all_ports = tuple.port().number() == 0;
-                (most.copied().unwrap_or(left), all_ports.then_some(0))
+                (most.copied().unwrap_or(left), of_template(port))
+            }
+            Role::Call => {
+                let service = self.helped.service(details.service)?;
+                (address, port, protocol) = match service.address {
+                    ServiceAddress::Address {
+                        protocol,
+                        address,
+                        port,
+                    } => (address, port, protocol.number()),
+                    ServiceAddress::Mark { mark, family } => {
+                        let mark = match family {
+                            Family::Ipv4 => Ipv4Addr::from(mark).into(),
+                            Family::Ipv6 => Ipv6Addr::from(u128::from(mark) << 96).into(),
+                        };
+                        (mark, 0, 0)
+                    }
+                };
+                client_port = 0;
+                // Of a call that only an earlier agent saw, nobody knows the name any more.
+                let name = self.helped.call(&tuple).unwrap_or_default();
+                engine = Some((sip::NAME, name));
+                let most = self.persistence.get(&details.service);
+                (most.copied().unwrap_or(left), of_template(port))
             }
             Role::Reply | Role::Fragment | Role::Cache => return None,
         };
         Some(Flow {
-            protocol: match details.protocol as u8 {
+            protocol: match protocol {
                 protocol::TCP => Some(Protocol::Tcp),
                 protocol::UDP => Some(Protocol::Udp),
                 protocol::SCTP => Some(Protocol::Sctp),
                 _ => None,
             },
             client: details.client.into(),
-            client_port: tuple.client_port().number(),
-            address: details.address.into(),
-            port: tuple.port().number(),
+            client_port,
+            address,
+            port,
             server: ServerId(live.server()),
             server_port,
             state: class.name(),
             expires: left.min(most),
+            engine,
         })
+    }
+}
+
+/// The port at the server of a template with this virtual port.
+fn of_template(port: u16) -> ServerPort {
+    if port == 0 {
+        ServerPort::Other(0)
+    } else {
+        ServerPort::Own
     }
 }
 

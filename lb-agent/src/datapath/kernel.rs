@@ -3,6 +3,7 @@
 use super::asked::{self, Asked};
 use super::clock::Moment;
 use super::flows::{self, Seconds, Sweep, Walk};
+use super::helped::Helped;
 use super::load::Loaded;
 use super::maps::Maps;
 use super::pin::PinDir;
@@ -55,6 +56,9 @@ pub(crate) struct Kernel {
     timeouts: Seconds,
     /// The timeouts of persistent services in seconds.
     persistence: BTreeMap<u32, u32>,
+    /// The ports on which FTP is spoken.
+    ftp_ports: Vec<u16>,
+    helped: Arc<Helped>,
     /// The last moment that was asked for, should the kernel not answer.
     now: Tick,
 }
@@ -82,7 +86,7 @@ struct Deleted {
 
 impl Kernel {
     /// Takes over what the maps hold already.
-    pub(crate) fn new(loaded: Loaded, pins: PinDir) -> anyhow::Result<Self> {
+    pub(crate) fn new(loaded: Loaded, pins: PinDir, ftp_ports: &[u16]) -> anyhow::Result<Self> {
         let (maps, sizes) = (&loaded.maps, loaded.sizes);
         let (directory, records) = directory::Writer::read(maps, sizes);
         let mut published = BTreeMap::new();
@@ -156,6 +160,8 @@ impl Kernel {
             sweep,
             timeouts,
             persistence: BTreeMap::new(),
+            ftp_ports: ftp_ports.to_vec(),
+            helped: Arc::default(),
             now,
         })
     }
@@ -211,7 +217,12 @@ impl Kernel {
             weight_max: weights.max,
             weight_step: weights.step,
             table: plan.memory,
-            ..describe::service(service, model.servers_of(id), self.loaded.clock)
+            ..describe::service(
+                service,
+                model.servers_of(id),
+                &self.ftp_ports,
+                self.loaded.clock,
+            )
         };
         if let Some(old) = old
             && model.steps_of(id).is_empty()
@@ -426,10 +437,10 @@ impl Kernel {
         let all = drafted.fold(self.asked.bits(), |all, bits| all | bits);
         // Someone must take the packets.
         let helpers = match self.loaded.maps.punts {
-            None => features::HELPERS,
+            None => asked::HELPERS,
             Some(_) => 0,
         };
-        all & (helpers | !features::HELPERS) | self.servers.features()
+        all & (helpers | !asked::HELPERS) | self.servers.features()
     }
 
     /// Adds features, before what they stand for.
@@ -871,6 +882,8 @@ impl Datapath for Kernel {
         }
         self.hint_marks(&[]);
         self.settle_features();
+        let changed = services.into_iter().chain(gone.into_iter().map(ServiceId));
+        self.helped.update(model, changed, &self.ftp_ports);
         Ok(())
     }
 
@@ -991,6 +1004,7 @@ impl Datapath for Kernel {
             clock: self.loaded.clock,
             timeouts: self.timeouts,
             persistence: self.persistence.clone(),
+            helped: Arc::clone(&self.helped),
             bucket: 0,
             way: 0,
         })
@@ -1019,7 +1033,7 @@ impl Datapath for Kernel {
     }
 
     fn punts(&mut self) -> anyhow::Result<Option<Punts>> {
-        self.loaded.punts()
+        self.loaded.punts(&self.helped)
     }
 
     fn clear_server(&mut self, server: ServerId) -> anyhow::Result<()> {

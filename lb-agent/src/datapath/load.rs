@@ -4,6 +4,7 @@ use super::attach::{self, Port};
 use super::clock::{self, Moment};
 use super::decapsulation;
 use super::grace;
+use super::helped::Helped;
 use super::maps::{self, Maps, Pinned};
 use super::object::object;
 use super::pin::{PinDir, PinnedPort};
@@ -261,7 +262,7 @@ impl Loaded {
     /// # Errors
     ///
     /// When the kernel refuses a descriptor, or memory for the ring buffer.
-    pub(crate) fn punts(&mut self) -> anyhow::Result<Option<Punts>> {
+    pub(crate) fn punts(&mut self, helped: &Arc<Helped>) -> anyhow::Result<Option<Punts>> {
         let Some(map) = self.punts.take() else {
             return Ok(None);
         };
@@ -276,7 +277,8 @@ impl Loaded {
         });
         let maps = Arc::clone(&self.maps);
         let programs = [director?, clock?];
-        Ok(Some(Punts::new(ring, programs, self.clock, maps)))
+        let helped = Arc::clone(helped);
+        Ok(Some(Punts::new(ring, programs, self.clock, maps, helped)))
     }
 
     /// The present on the kernel's clock.

@@ -15,6 +15,7 @@
 //! | `clock` | the kernel's HZ and the current tick |
 //! | `kernel` | services, servers and ways into maps, counts out of them |
 //! | `describe` | what the model says, in the maps' words |
+//! | `helped` | which services have a helper |
 //! | `servers`, `hints` | what follows from all servers together |
 //! | `asked` | what follows from all services together |
 //! | `rules` | the mark rules |
@@ -33,6 +34,7 @@ mod describe;
 mod directory;
 mod flows;
 mod grace;
+mod helped;
 mod hints;
 mod kernel;
 mod link;
@@ -49,7 +51,8 @@ mod servers;
 mod table;
 
 pub(crate) use attach::Port;
-pub(crate) use punts::{Punt, Punts};
+pub(crate) use helped::{Help, HelpedService};
+pub(crate) use punts::{CallEvent, Known, Punt, Punts, connection};
 
 use crate::config::Config;
 use crate::model::Datapath;
@@ -61,7 +64,11 @@ use crate::model::Datapath;
 /// When the machine does not allow it; then everything is as it was.
 pub(crate) fn open(config: &Config) -> anyhow::Result<Box<dyn Datapath>> {
     let (loaded, pins) = load::Loaded::open(config)?;
-    Ok(Box::new(kernel::Kernel::new(loaded, pins)?))
+    Ok(Box::new(kernel::Kernel::new(
+        loaded,
+        pins,
+        &config.ftp_ports,
+    )?))
 }
 
 /// Takes the programs off their interfaces and removes the pins.

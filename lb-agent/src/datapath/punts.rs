@@ -5,20 +5,25 @@
 )]
 
 use super::clock::Moment;
+use super::helped::{Helped, HelpedService};
 use super::maps::Maps;
 use super::table::{Found, Table};
-use crate::punt::{Ends, Expectation, Side};
+use crate::helper::ftp::Expectation;
+use crate::helper::sip::{Template as Call, digest};
+use crate::model::ServerId;
+use crate::punt::{Ends, Side};
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use lb_common::addr::{Addr, Port, protocol};
-use lb_common::datapath::Packet;
+use lb_common::api::ServiceAddress;
+use lb_common::datapath::{Packet, stages};
 use lb_common::flow::{About, Role, Tuple, Word};
-use lb_common::layout::{Control, ServiceState, punt, server_flags};
+use lb_common::layout::{Control, Server, ServerState, punt, server_flags, settings};
 use lb_common::state::{Class, tcp};
 use lb_common::time::{Clock, Tick};
 use std::mem::offset_of;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -46,9 +51,38 @@ pub(crate) struct Punt {
 pub(crate) struct Known {
     /// Its ends.
     pub(crate) ends: Ends,
-    server: u32,
+    /// Its server.
+    pub(crate) server: ServerId,
+    /// [`lb_common::layout::helper_marks`].
+    pub(crate) marks: u32,
+    /// Its server is masqueraded.
+    pub(crate) is_masqueraded: bool,
+    connection: Tuple,
+    reply: Tuple,
     back: u32,
 }
+
+/// What happens to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallEvent {
+    /// A connection more.
+    Connection,
+    /// A client's datagram on a known connection.
+    Datagram,
+    /// A server's datagram.
+    Answer,
+}
+
+/// An entry to make: the client's half, and with a masqueraded server the other one.
+struct Opening {
+    connection: Tuple,
+    word: Word,
+    /// [`FlowDetails::back`](lb_common::layout::FlowDetails::back) of the server's half.
+    back: u32,
+}
+
+/// What interfaces mostly have, in bytes.
+const DEFAULT_MTU: u16 = 1500;
 
 /// The ring buffer, and what it takes to act on what comes out of it.
 pub(crate) struct Punts {
@@ -58,6 +92,7 @@ pub(crate) struct Punts {
     clock: Clock,
     maps: Arc<Maps>,
     table: Table,
+    helped: Arc<Helped>,
 }
 
 impl Punts {
@@ -67,6 +102,7 @@ impl Punts {
         [director, clock_program]: [Xdp; 2],
         clock: Clock,
         maps: Arc<Maps>,
+        helped: Arc<Helped>,
     ) -> Self {
         while ring.next().is_some() {}
         let table = Table::new(Arc::clone(&maps));
@@ -77,6 +113,7 @@ impl Punts {
             clock,
             maps,
             table,
+            helped,
         }
     }
 
@@ -150,157 +187,309 @@ impl Punts {
         self.table.get(fragments, now).is_some()
     }
 
+    /// The services with a helper.
+    pub(crate) fn helped(&self) -> &Helped {
+        &self.helped
+    }
+
+    /// The longest IP packet in bytes that every interface with the program takes.
+    pub(crate) fn mtu(&self) -> u16 {
+        let interfaces = (0..self.maps.ports.len()).map(|port| self.maps.ports.load(port).ifindex);
+        let mtus = interfaces.filter(|ifindex| *ifindex != 0).filter_map(mtu);
+        mtus.min().unwrap_or(DEFAULT_MTU)
+    }
+
     /// The connection that a packet is of, as the client or the server sees it.
     pub(crate) fn known(&self, side: Side, packet: &Packet, now: Tick) -> Option<Known> {
         match side {
-            Side::Client => {
-                let Found { word, .. } = self.table.get(&packet.tuple, now)?;
-                let server = self.maps.servers.load(word.server());
-                let own = server.port == 0 || word.has(Word::KEEPS_PORT);
-                let port = if own {
-                    packet.tuple.port()
-                } else {
-                    Port::new(server.port as u16)
-                };
-                let reply = Tuple {
-                    address: server.addr,
-                    ports: Tuple::ports(packet.tuple.client_port(), port),
-                    role: Role::Reply,
-                    ..packet.tuple
-                };
-                Some(Known {
-                    ends: Ends {
-                        client: end(packet.tuple.client, packet.tuple.client_port()),
-                        address: end(packet.tuple.address, packet.tuple.port()),
-                        server: end(server.addr, port),
-                    },
-                    server: word.server(),
-                    back: self.table.get(&reply, now).map_or(0, |it| it.details.back),
-                })
-            }
+            Side::Client => self.connection(packet.tuple, now),
             Side::Server => {
                 let reply = packet.tuple.reversed(Role::Reply);
-                let Found { word, details } = self.table.get(&reply, now)?;
-                let client = Tuple {
+                let Found { details, .. } = self.table.get(&reply, now)?;
+                let connection = Tuple {
+                    client: details.client,
+                    address: details.address,
                     ports: details.ports,
-                    ..reply
+                    protocol: reply.protocol,
+                    role: Role::Connection,
                 };
-                Some(Known {
-                    ends: Ends {
-                        client: end(details.client, client.client_port()),
-                        address: end(details.address, client.port()),
-                        server: end(reply.address, reply.port()),
-                    },
-                    server: word.server(),
-                    back: details.back,
-                })
+                let known = self.connection(connection, now)?;
+                (known.reply == reply).then_some(known)
             }
         }
     }
 
-    /// Makes the program expect a connection: to it, that is one it knows. `parent` is the one that
-    /// led to it.
+    /// The connection that is found by this tuple.
+    fn connection(&self, connection: Tuple, now: Tick) -> Option<Known> {
+        let Found { word, details } = self.table.get(&connection, now)?;
+        let server = self.maps.servers.load(word.server());
+        let port = server_port(&connection, word, &server);
+        let reply = reply_of(&connection, &server, port);
+        Some(Known {
+            ends: Ends {
+                client: end(connection.client, connection.client_port()),
+                address: end(connection.address, connection.port()),
+                server: end(server.addr, port),
+            },
+            server: ServerId(word.server()),
+            marks: details.back,
+            is_masqueraded: server.flags & server_flags::METHOD == server_flags::MASQUERADE,
+            connection,
+            reply,
+            back: self.table.get(&reply, now).map_or(0, |it| it.details.back),
+        })
+    }
+
+    /// Whether there is a connection between these ends.
+    pub(crate) fn has_connection(&self, ends: &Ends, protocol: u8, now: Tick) -> bool {
+        let connection = self.connection(connection(ends.client, ends.address, protocol), now);
+        connection.is_some_and(|known| known.ends == *ends)
+    }
+
+    /// Gives a connection other [`lb_common::layout::helper_marks`], where whoever comes after this agent finds them.
+    pub(crate) fn mark(&self, known: &Known, marks: u32, now: Tick) {
+        if marks != known.marks {
+            self.table.mark(&known.connection, marks, now);
+        }
+    }
+
+    /// Lets an established connection live for so many seconds more, whoever is silent.
+    pub(crate) fn hold(&self, known: &Known, seconds: u32, now: Tick) {
+        let deadline = now.after(self.clock.ticks(seconds));
+        let established = Class::from(tcp::State::Established);
+        for half in [&known.connection, &known.reply] {
+            self.table.change(half, now, |word| {
+                let longer = deadline.remaining(now) > word.deadline().remaining(now);
+                if longer && word.class() == established {
+                    word.moved(established, deadline)
+                } else {
+                    word
+                }
+            });
+        }
+    }
+
+    /// Makes the program expect an FTP data connection of a control connection: to it, that is one
+    /// it knows. With port 0, the client may come from any port.
+    ///
+    /// ipvs: net/netfilter/ipvs/ip_vs_ftp.c
     ///
     /// # Errors
     ///
-    /// When no server of the service has the expected address, or the table has no room.
+    /// When the program cannot be told of such ports, or the table has no room.
     pub(crate) fn expect(
         &self,
         service: u32,
         expected: &Expectation,
-        parent: Option<&Known>,
+        control: &Known,
         now: Tick,
     ) -> anyhow::Result<()> {
-        let Ends {
+        const LISTEN: tcp::State = tcp::State::Listen;
+
+        let Expectation {
+            mode: _,
             client,
             address,
             server,
-        } = expected.ends;
-        let parent = parent.filter(|parent| parent.ends.server.ip() == server.ip());
-        let id = match parent {
-            Some(parent) => parent.server,
-            None => self
-                .server_of(service, server.ip())
-                .with_context(|| format!("no server of service {service} is at {server}"))?,
-        };
-        let class = if expected.protocol == protocol::TCP {
-            Class::from(tcp::State::Listen)
-        } else {
-            Class::UDP
-        };
-        let lasts = u32::try_from(expected.lasts.as_secs()).unwrap_or(u32::MAX);
-        let deadline = now.after(self.clock.ticks(lasts));
-        // The server's port is as good as the virtual one where it is the same; its own otherwise.
-        let keeps = if server.port() == address.port() {
+        } = *expected;
+        let own = self.maps.servers.load(control.server.0).port;
+        let port = if server.port() == address.port() {
             Word::KEEPS_PORT
+        } else if own == u32::from(server.port()) + 1 {
+            Word::PORT_BELOW
         } else {
-            let own = self.maps.servers.load(id).port;
-            anyhow::ensure!(
-                own == u32::from(server.port()),
-                "a connection to {address} cannot go to {server}: its ports would differ"
-            );
-            0
+            anyhow::bail!("a connection to {address} cannot go to {server}: its ports differ");
         };
-        let word = Word::new(id, class, deadline).with(Word::CONTROLLED | keeps);
-        let tuple = Tuple {
-            client: client.ip().into(),
-            address: address.ip().into(),
-            ports: Tuple::ports(Port::new(client.port()), Port::new(address.port())),
-            protocol: expected.protocol,
-            role: Role::Connection,
+        let deadline = now.after(self.clock.ticks(LISTEN.default_timeout()));
+        let word = Word::new(control.server.0, LISTEN.into(), deadline);
+        // Another host is another way.
+        let same_client = client.ip() == control.ends.client.ip();
+        let opening = Opening {
+            connection: connection(client, address, protocol::TCP),
+            word: word.with(Word::CONTROLLED | port),
+            back: if same_client { control.back } else { 0 },
+        };
+        self.open(service, &opening, now)
+    }
+
+    /// Opens a datagram's connection to a server, before the datagram comes.
+    ///
+    /// # Errors
+    ///
+    /// When the table has no room.
+    pub(crate) fn connect(
+        &self,
+        service: &HelpedService,
+        connection: Tuple,
+        server: ServerId,
+        now: Tick,
+    ) -> anyhow::Result<()> {
+        let timeouts = self.maps.control.load(0).timeouts;
+        let first = Class::UDP_FIRST;
+        let deadline = now.after(timeouts[usize::from(first.number())]);
+        let other_port = match service.address {
+            ServiceAddress::Address { port, .. } => port != connection.port().number(),
+            ServiceAddress::Mark { .. } => false,
+        };
+        let port = if other_port { Word::KEEPS_PORT } else { 0 };
+        let opening = Opening {
+            connection,
+            word: Word::new(server.0, first, deadline).with(port),
+            back: 0,
+        };
+        self.open(service.id, &opening, now)?;
+        self.maps
+            .server_states
+            .word64(server.0, offset_of!(ServerState, connections))
+            .fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Ends a connection, so that the next packet opens another one.
+    pub(crate) fn close(&self, known: &Known, now: Tick) {
+        // The tick before this one.
+        let over = now.after(u32::MAX);
+        for half in [&known.connection, &known.reply] {
+            self.table
+                .change(half, now, |word| word.moved(word.class(), over));
+        }
+    }
+
+    /// Enters both halves of a connection.
+    fn open(&self, service: u32, opening: &Opening, now: Tick) -> anyhow::Result<()> {
+        let Opening {
+            connection,
+            word,
+            back,
+        } = *opening;
+        let no_room = || {
+            format!(
+                "no room for the connection from {} to {}",
+                end(connection.client, connection.client_port()),
+                end(connection.address, connection.port()),
+            )
         };
         let about = About {
             service,
             back: 0,
             role: Role::Connection,
         };
-        let room = || format!("no room for the connection from {client} to {address}");
-        anyhow::ensure!(
-            self.table.enter(&tuple, &tuple, word, about, now),
-            "{}",
-            room()
-        );
-        let masqueraded =
-            self.maps.servers.load(id).flags & server_flags::METHOD == server_flags::MASQUERADE;
-        if !masqueraded || client.port() == 0 {
+        let entered = self.table.enter(&connection, &connection, word, about, now);
+        anyhow::ensure!(entered, "{}", no_room());
+        let server = self.maps.servers.load(word.server());
+        let masqueraded = server.flags & server_flags::METHOD == server_flags::MASQUERADE;
+        // Of one from any port, the program makes the other half.
+        if !masqueraded || connection.client_port() == Port::default() {
             return Ok(());
         }
-        let reply = Tuple {
-            address: server.ip().into(),
-            ports: Tuple::ports(Port::new(client.port()), Port::new(server.port())),
-            role: Role::Reply,
-            ..tuple
-        };
+        let reply = reply_of(
+            &connection,
+            &server,
+            server_port(&connection, word, &server),
+        );
         let about = About {
             service,
-            back: parent.map_or(0, |parent| parent.back),
+            back,
             role: Role::Reply,
         };
         let word = word.with(Word::REPLY);
-        anyhow::ensure!(
-            self.table.enter(&reply, &tuple, word, about, now),
-            "{}",
-            room()
-        );
+        let entered = self.table.enter(&reply, &connection, word, about, now);
+        anyhow::ensure!(entered, "{}", no_room());
         Ok(())
     }
 
-    /// The newest server of a service at this address.
-    fn server_of(&self, service: u32, address: IpAddr) -> Option<u32> {
-        let maps = &self.maps;
-        if service >= maps.service_states.len() {
-            return None;
+    /// The server of a call's template, if it still gets new connections (`ip_vs_check_template`).
+    pub(crate) fn template(&self, template: &Tuple, now: Tick) -> Option<ServerId> {
+        let Found { word, .. } = self.table.get(template, now)?;
+        let flags = self.maps.servers.load(word.server()).flags;
+        let expires = self.maps.control.load(0).settings & settings::EXPIRE_QUIESCENT_TEMPLATE != 0;
+        let quiesced = expires && flags & server_flags::QUIESCED != 0;
+        (flags & server_flags::AVAILABLE != 0 && !quiesced).then_some(ServerId(word.server()))
+    }
+
+    /// What a call's template is found by.
+    ///
+    /// The address and the ports are a keyed digest, of 64 bits at least: as unlikely to be
+    /// another's as the table's own digests.
+    pub(crate) fn template_of(&self, service: u32, call: &Call) -> Tuple {
+        let [left, right] = self.maps.control.load(0).flow_seed;
+        let seeded = |seed: u64| digest(&call.call_id, seed ^ u64::from(service));
+        let (first, second) = (seeded(left), seeded(right.rotate_left(32)));
+        let (high, low) = ((first >> 32) as u32, first as u32);
+        let address = if call.client.is_ipv4() {
+            Addr::from_v4_word(low)
+        } else {
+            Addr::from_words([low, (second >> 32) as u32, second as u32, low])
+        };
+        Tuple {
+            client: call.client.into(),
+            address,
+            ports: high,
+            protocol: protocol::UDP,
+            role: Role::Call,
         }
-        let word = maps
-            .service_states
-            .word32(service, offset_of!(ServiceState, record));
-        let record = word.load(Ordering::Acquire).checked_sub(1)?;
-        let list = maps.services.load(record);
-        let end = list.first.checked_add(list.len)?;
-        (list.first..end.min(maps.members.len()))
-            .map(|index| maps.members.load(index).server)
-            .filter(|id| *id < maps.servers.len())
-            .find(|id| maps.servers.load(*id).addr == Addr::from(address))
+    }
+
+    /// Makes a call's template, or gives the one that is there this server.
+    pub(crate) fn begin_call(
+        &self,
+        service: &HelpedService,
+        template: &Tuple,
+        call: &Call,
+        server: ServerId,
+        now: Tick,
+    ) {
+        let deadline = now.after(self.persistence(service));
+        let word = Word::new(server.0, Class::TEMPLATE, deadline);
+        let about = About {
+            service: service.id,
+            back: 0,
+            role: Role::Call,
+        };
+        if self.table.enter(template, template, word, about, now) {
+            self.helped.name_call(template, &call.call_id);
+        }
+    }
+
+    /// Lets a call's template live on: for a new connection the time that the service says, and
+    /// never less than the connection. A server's answer assures it.
+    ///
+    /// deviates: ipvs looks at a template again a minute after its time, as long as it has
+    /// connections; here every datagram of the call moves its template's deadline along.
+    pub(crate) fn continue_call(
+        &self,
+        service: &HelpedService,
+        template: &Tuple,
+        call: &Call,
+        event: CallEvent,
+        now: Tick,
+    ) {
+        let timeouts = self.maps.control.load(0).timeouts;
+        let connection = timeouts[usize::from(Class::UDP.number())];
+        let least = match event {
+            CallEvent::Connection => connection.max(self.persistence(service)),
+            CallEvent::Datagram | CallEvent::Answer => connection,
+        };
+        self.table.change(template, now, |word| {
+            let class = match event {
+                CallEvent::Answer => Class::ASSURED,
+                CallEvent::Connection | CallEvent::Datagram => word.class(),
+            };
+            let left = word.deadline().remaining(now).max(least);
+            word.moved(class, now.after(left))
+        });
+        self.helped.name_call(template, &call.call_id);
+    }
+
+    /// Forgets what names calls that are over.
+    pub(crate) fn sweep(&self, now: Tick) {
+        self.helped.sweep(|template| self.has(template, now));
+    }
+
+    /// Ticks that a service's templates live after their last connection began.
+    fn persistence(&self, service: &HelpedService) -> u32 {
+        let seconds = service.options.persistent.unwrap_or_default();
+        self.clock.ticks(seconds).max(1)
     }
 }
 
@@ -330,6 +519,40 @@ fn read(entry: &[u8]) -> Option<Punt> {
         frame: bytes.get(..len.min(punt::BYTES))?.to_vec(),
         cut: len > punt::BYTES,
     })
+}
+
+/// The tuple of a connection.
+pub(crate) fn connection(client: SocketAddr, address: SocketAddr, protocol: u8) -> Tuple {
+    Tuple {
+        client: client.ip().into(),
+        address: address.ip().into(),
+        ports: Tuple::ports(Port::new(client.port()), Port::new(address.port())),
+        protocol,
+        role: Role::Connection,
+    }
+}
+
+/// What the server's half of a connection is found by.
+fn reply_of(connection: &Tuple, server: &Server, port: Port) -> Tuple {
+    Tuple {
+        address: server.addr,
+        ports: Tuple::ports(connection.client_port(), port),
+        role: Role::Reply,
+        ..*connection
+    }
+}
+
+/// A connection's port at its server, as the program has it.
+fn server_port(connection: &Tuple, word: Word, server: &Server) -> Port {
+    stages::server_port(connection, word, server.port as u16)
+}
+
+/// The longest IP packet that an interface takes, as far as sysfs tells.
+fn mtu(ifindex: u32) -> Option<u16> {
+    let name = nix::net::if_::if_indextoname(ifindex).ok()?;
+    let path = format!("/sys/class/net/{}/mtu", name.to_str().ok()?);
+    let mtu: u32 = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;
+    Some(u16::try_from(mtu).unwrap_or(u16::MAX))
 }
 
 fn end(address: Addr, port: Port) -> SocketAddr {

@@ -75,6 +75,27 @@ impl Table {
         }
     }
 
+    /// Gives the live flow that is found by this tuple another word. Where the program changed it
+    /// meanwhile, that stands.
+    pub(crate) fn change(&self, tuple: &Tuple, now: Tick, next: impl Fn(Word) -> Word) {
+        let Some((place, word)) = self.find_flow(&self.key(tuple), tuple, now) else {
+            return;
+        };
+        let next = next(word);
+        if next != word
+            && let Some(counts) = self.continue_flow(place, word, next)
+        {
+            count(&self.maps, word.server(), counts);
+        }
+    }
+
+    /// Sets [`FlowDetails::back`] of the live flow that is found by this tuple.
+    pub(crate) fn mark(&self, tuple: &Tuple, back: u32, now: Tick) {
+        if let Some((place, _)) = self.find_flow(&self.key(tuple), tuple, now) {
+            self.set_back(place, back);
+        }
+    }
+
     fn key(&self, tuple: &Tuple) -> Key {
         tuple.key(self.maps.control.load(0).flow_seed)
     }

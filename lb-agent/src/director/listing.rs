@@ -1,7 +1,7 @@
 //! What the director tells.
 
 use super::Director;
-use crate::model::{Flow, Server, ServerId, Service};
+use crate::model::{Flow, Server, ServerId, ServerPort, Service};
 use lb_common::api::{
     Agent, Connection, Daemons, Marks, Origin, ServerAddress, ServerStatus, ServiceStatus,
     Services, Setting, SettingStatus, Settings, Timeouts,
@@ -33,12 +33,15 @@ impl Iterator for Connections {
                 server_port,
                 state,
                 expires,
+                engine,
             } = flow;
             let known = *self.servers.get(&server)?;
-            let server_port = server_port.unwrap_or(match known.port {
-                0 => port,
-                own => own,
-            });
+            let server_port = match (server_port, known.port) {
+                (ServerPort::Other(port), _) => port,
+                (ServerPort::Own | ServerPort::Below, 0) => port,
+                (ServerPort::Own, own) => own,
+                (ServerPort::Below, own) => own.wrapping_sub(1),
+            };
             Some(Connection {
                 protocol,
                 expires,
@@ -51,7 +54,7 @@ impl Iterator for Connections {
                     port: server_port,
                     ..known
                 },
-                engine: None,
+                engine: engine.map(|(name, data)| (name.to_owned(), data)),
             })
         })
     }

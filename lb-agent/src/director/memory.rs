@@ -1,7 +1,7 @@
 //! A datapath in memory, written by changes alone as one over maps is.
 
 use crate::model::seam::{About, Datapath, Flow, Limits, Outlet, Reading};
-use crate::model::{Change, Model, ServerId, ServiceId, Standing};
+use crate::model::{Change, Model, ServerId, ServerPort, ServiceId, Standing};
 use crate::net::NextHop;
 use lb_common::api::{ServerAddress, ServiceAddress, Timeouts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,9 +74,10 @@ impl Memory {
             address,
             port,
             server,
-            server_port: None,
+            server_port: ServerPort::Own,
             state: "ESTABLISHED",
             expires: 900,
+            engine: None,
         });
         let reading = &mut tables.servers.get_mut(&server).expect("entry").reading;
         reading.active += 1;

@@ -23,7 +23,7 @@ pub(crate) mod tests;
 
 pub(crate) use change::{Change, settle};
 pub(crate) use image::Image;
-pub(crate) use seam::{About, Datapath, Flow, Limits, Outlet, Reading};
+pub(crate) use seam::{About, Datapath, Flow, Limits, Outlet, Reading, ServerPort};
 pub(crate) use supported::{NO_SCHEDULER, service_supported};
 
 use ids::Ids;

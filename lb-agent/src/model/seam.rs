@@ -63,6 +63,17 @@ pub(crate) enum Outlet<'a> {
     Nowhere,
 }
 
+/// The port of a flow at its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServerPort {
+    /// The server's own, or without one the virtual one.
+    Own,
+    /// The one below the server's own.
+    Below,
+    /// Another one; 0 for a template of all ports.
+    Other(u16),
+}
+
 /// One entry of the flow table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Flow {
@@ -78,12 +89,14 @@ pub(crate) struct Flow {
     pub(crate) port: u16,
     /// The server.
     pub(crate) server: ServerId,
-    /// The port at the server where it is not the server's own; 0 for a template of all ports.
-    pub(crate) server_port: Option<u16>,
+    /// The port at the server.
+    pub(crate) server_port: ServerPort,
     /// The state's ipvs name.
     pub(crate) state: &'static str,
     /// Seconds until it expires.
     pub(crate) expires: u32,
+    /// The persistence engine of a template, and its data.
+    pub(crate) engine: Option<(&'static str, String)>,
 }
 
 /// What forwards packets, as the director sees it. The director calls it from one thread at a

@@ -42,15 +42,11 @@ pub(crate) fn service_supported(
     let ServiceOptions {
         scheduler,
         flags: _,
-        persistent,
+        persistent: _,
         netmask: _,
         one_packet: _,
-        persistence_engine,
+        persistence_engine: _,
     } = options;
-    // Without persistence ipvs does not ask it.
-    if persistence_engine.is_some() && persistent.is_some() {
-        return without("persistence engines are", "leave out --pe");
-    }
     if scheduler != NO_SCHEDULER && Kind::from_name(scheduler).is_none() {
         let choices: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
         let cure = format!("choose one of {}", choices.join(" "));

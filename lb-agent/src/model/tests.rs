@@ -221,24 +221,18 @@ fn values_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn what_only_ipvs_does_is_refused_with_a_cure() {
-    let model = &mut with(&[add_service(1)]);
-    let with_engine = |number| {
+fn the_engine_sip_is_taken_and_no_other() {
+    let model = &mut with(&[]);
+    let with_engine = |engine: &str| {
         let mut options = service_options("rr");
         options.persistent = Some(300);
-        options.persistence_engine = Some("sip".to_owned());
-        let service = service(number);
+        options.persistence_engine = Some(engine.to_owned());
+        let service = service(1);
         Edit::AddService { service, options }
     };
-    let refusal = model.apply(&with_engine(2)).expect_err("unsupported");
-    assert_eq!(refusal.kind, RefusalKind::Unsupported);
-    assert!(
-        refusal.message.ends_with("leave out --pe"),
-        "{}",
-        refusal.message
-    );
-    // What is wrong with ipvs too is said first.
-    assert_eq!(kind(model, &with_engine(1)), RefusalKind::Exists);
+    assert_eq!(kind(model, &with_engine("smtp")), RefusalKind::NoScheduler);
+    model.apply(&with_engine("sip")).expect("it is an engine");
+    assert_eq!(kind(model, &with_engine("sip")), RefusalKind::Exists);
 }
 
 #[test]

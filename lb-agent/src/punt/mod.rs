@@ -9,13 +9,18 @@
 //! | `reader` | the thread: ring buffer in, frames out; decides nothing |
 //! | `held` | fragments that wait for the first one of their packet; pure |
 //! | `path` | links on the way to tunnelled servers that are smaller than was thought; pure |
-//! | `helper` | where application helpers plug in |
+//! | `helper` | whose packets application helpers see |
+//! | `ftp`, `sip` | packets to the machines of [`crate::helper`], and what they say into the flow table |
+//! | `journal` | what is known of FTP connections, on disk |
 
+mod ftp;
 mod held;
 mod helper;
+mod journal;
 mod path;
 mod reader;
+mod sip;
 
-pub(crate) use helper::{Ends, Expectation, Side};
+pub(crate) use helper::{Ends, Side};
 pub(crate) use path::TooBig;
 pub(crate) use reader::Reader;

@@ -1,12 +1,15 @@
 //! Reads what the program hands over, and sends on what goes on.
 
+use super::ftp::Ftp;
 use super::held::{Frame, Held, Limits};
-use super::helper::{Helped, Helpers, Side};
+use super::helper::{Case, Side};
 use super::path::{Heard, TooBig};
-use crate::datapath::{Punt, Punts};
+use super::sip::{self, Sip};
+use crate::datapath::{Help, Punt, Punts};
 use crate::director::Shared;
 use lb_common::datapath::{kind, stages};
 use lb_common::layout::punt::Why;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 
@@ -16,7 +19,8 @@ pub(crate) struct Reader {
     director: Shared,
     held: Held,
     heard: Heard,
-    helpers: Helpers,
+    ftp: Ftp,
+    sip: Sip,
     /// How many fragments were said to be lost.
     told: u64,
 }
@@ -28,16 +32,21 @@ impl Reader {
     /// How often there is something to do when there are no packets.
     const IDLE: Duration = Duration::from_secs(5);
 
+    /// How often helpers forget what is over.
+    const SWEEP: Duration = Duration::from_secs(60);
+
     /// # Errors
     ///
-    /// When the ring buffer cannot be waited for.
-    pub(crate) fn new(punts: Punts, director: Shared) -> anyhow::Result<Self> {
+    /// When the ring buffer cannot be waited for, or the kernel does not tell the time.
+    pub(crate) fn new(punts: Punts, director: Shared, directory: &Path) -> anyhow::Result<Self> {
+        let ftp = Ftp::new(directory, &punts, punts.now()?);
         Ok(Self {
             punts: punts.watched()?,
             director,
             held: Held::new(Limits::DEFAULT),
             heard: Heard::default(),
-            helpers: Helpers::default(),
+            ftp,
+            sip: Sip::default(),
             told: 0,
         })
     }
@@ -45,6 +54,7 @@ impl Reader {
     /// Reads until it is aborted, which loses what waits.
     pub(crate) async fn run(mut self) {
         let mut swept = Instant::now();
+        let mut told = swept;
         loop {
             let wait = self.held.ask_again(Instant::now()).unwrap_or(Self::IDLE);
             if let Err(error) = self.read(wait).await {
@@ -53,10 +63,13 @@ impl Reader {
             }
             self.release();
             let now = Instant::now();
-            if now.saturating_duration_since(swept) >= Self::IDLE {
-                swept = now;
-                self.helpers.sweep(now);
+            if now.saturating_duration_since(told) >= Self::IDLE {
+                told = now;
                 self.tell_losses();
+            }
+            if now.saturating_duration_since(swept) >= Self::SWEEP {
+                swept = now;
+                self.sweep();
             }
         }
     }
@@ -98,8 +111,8 @@ impl Reader {
                         .await;
                 }
             }
-            Why::FromClient => self.help(Side::Client, &mut punt),
-            Why::FromServer => self.help(Side::Server, &mut punt),
+            Why::FromClient => self.help(Side::Client, punt),
+            Why::FromServer => self.help(Side::Server, punt),
         }
     }
 
@@ -137,42 +150,35 @@ impl Reader {
     }
 
     /// Lets a helper have a packet, and does what it says.
-    fn help(&mut self, side: Side, punt: &mut Punt) {
+    fn help(&mut self, side: Side, mut punt: Punt) {
         let punts = self.punts.get_ref();
-        let (Ok(packet), Ok(tick)) = (stages::parse(punt.frame.as_mut_slice()), punts.now()) else {
-            return self.say_cut(punt);
+        let (Ok(packet), Ok(now)) = (stages::parse(punt.frame.as_mut_slice()), punts.now()) else {
+            return self.say_cut(&punt);
         };
         if punt.cut {
-            return self.say_cut(punt);
+            return self.say_cut(&punt);
         }
-        let known = punts.known(side, &packet, tick);
-        let Some(helper) = self.helpers.of(packet.tuple.protocol) else {
-            return self.send(punt.ifindex, &punt.frame);
-        };
-        let helped = Helped {
+        let case = Case {
             side,
             service: punt.service,
-            ends: known.map(|known| known.ends),
-            frame: &punt.frame,
+            punt: &punt,
+            packet: &packet,
+            now,
         };
-        let outcome = helper.packet(&helped, Instant::now());
-        for expected in &outcome.expect {
-            let parent = known.as_ref();
-            if let Err(error) = punts.expect(punt.service, expected, parent, tick) {
-                tracing::warn!("a packet of service {} waits: {error:#}", punt.service);
-                return;
-            }
+        if side == Side::Server && punt.service == u32::MAX {
+            return sip::call_out(punts, &case);
         }
-        for frame in &outcome.frames {
-            if let Err(error) = punts.send(punt.ifindex, frame) {
-                tracing::warn!("{error:#}");
+        let known = punts.known(side, &packet, now);
+        match (punts.helped().service(punt.service), &known) {
+            (Some(service), Some(known))
+                if service.help == Help::Ftp && known.is_masqueraded && packet.is_tcp() =>
+            {
+                self.ftp.help(punts, &case, known);
             }
-        }
-        if known.is_none()
-            && !outcome.frames.is_empty()
-            && let Some(known) = punts.known(side, &packet, tick)
-        {
-            helper.sent(&helped, known.ends, Instant::now());
+            (Some(service), known) if service.help == Help::Sip => {
+                self.sip.help(punts, &case, &service, known.as_ref());
+            }
+            (Some(_) | None, _) => case.send(punts, &punt.frame),
         }
     }
 
@@ -188,6 +194,16 @@ impl Reader {
                 "a packet on interface {} is longer than the agent can take, and is lost",
                 punt.ifindex
             );
+        }
+    }
+
+    fn sweep(&mut self) {
+        let punts = self.punts.get_ref();
+        self.ftp.sweep(punts);
+        self.sip.sweep();
+        match punts.now() {
+            Ok(now) => punts.sweep(now),
+            Err(error) => tracing::error!("{error:#}"),
         }
     }
 

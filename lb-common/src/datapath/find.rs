@@ -1,14 +1,15 @@
 //! Which service a packet is for (net/netfilter/ipvs/ip_vs_ctl.c: `ip_vs_service_find`).
 
-use super::{Packet, Tables};
+use super::{Packet, Stages, Tables};
 use crate::addr::{Addr, Port, protocol};
-use crate::flow::Tuple;
+use crate::flow::{Tuple, Word};
 use crate::layout::{MarkRule, features};
 use crate::repeat::Body;
 use crate::service::{Key, directory};
 
 /// Features for which [`service`] is not the whole answer.
-pub(super) const FURTHER: u32 = features::ANY_PORT | features::FTP | features::MARKS;
+pub(super) const FURTHER: u32 =
+    features::ANY_PORT | features::FTP | features::MARKS | features::EXPECTED;
 
 /// A record that does not exist, for packets of which the flow is known.
 const KNOWN: u32 = u32::MAX - 1;
@@ -41,7 +42,7 @@ fn lookup<T: Tables>(tables: &T, key: &Key) -> Option<u32> {
 /// With mark rules, packets of known flows are for the flow's service, whatever the rules say
 /// now; as in ipvs, which looks for connections first.
 #[inline(always)]
-pub fn further<T: Tables>(tables: &T, packet: &Packet, exact: Option<u32>) -> Option<u32> {
+pub fn further<T: Stages>(tables: &T, packet: &Packet, exact: Option<u32>) -> Option<u32> {
     const FTP: Port = Port::new(21);
     const FTP_DATA: u16 = 20;
 
@@ -69,6 +70,12 @@ pub fn further<T: Tables>(tables: &T, packet: &Packet, exact: Option<u32>) -> Op
     {
         return found;
     }
+    if features & features::EXPECTED != 0
+        && tuple.protocol == protocol::TCP
+        && let found @ Some(_) = tables.of_flow(packet)
+    {
+        return found;
+    }
     if features & features::ANY_PORT != 0 {
         return lookup(
             tables,
@@ -76,6 +83,21 @@ pub fn further<T: Tables>(tables: &T, packet: &Packet, exact: Option<u32>) -> Op
         );
     }
     None
+}
+
+/// The record of the service that a connection is of, known or expected.
+#[inline(always)]
+pub fn of_flow<T: Stages>(tables: &T, packet: &Packet) -> Option<u32> {
+    let tuple = &packet.tuple;
+    let key = tuple.key(tables.flow_seed());
+    let word = match tables.find_flow(&key, tuple, tables.now()) {
+        Some((_, word)) => word,
+        None => tables.expected(packet, false),
+    };
+    if word == Word::VOID {
+        return None;
+    }
+    tables.record(tables.server_service(word.server())?)
 }
 
 /// The mark that the rules give a packet; 0 for none.

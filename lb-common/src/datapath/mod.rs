@@ -311,6 +311,9 @@ fn other<F: Frame, T: Stages>(frame: &mut F, tables: &T, packet: &Packet, featur
     if !may_reply {
         return Ending::of(Err(Reason::NoService));
     }
+    if features & features::CALLS != 0 {
+        tables.find_way(packet);
+    }
     let ending = tables.reply(frame, packet);
     if packet.kind == kind::FIRST && ending.kind() != Ending::REFUSAL {
         tables.remember_reply_fragment(packet);

@@ -1,9 +1,9 @@
 //! A packet of no known flow: schedule a server and remember it.
 
 use super::{Packet, Stages, Tables, follow, persist};
-use crate::addr::{Addr, protocol};
+use crate::addr::{Addr, Port, protocol};
 use crate::flow::{About, Counts, Insertion, Role, Tuple, Word};
-use crate::layout::{Service, punt, server_flags, service_flags, settings};
+use crate::layout::{Service, features, punt, server_flags, service_flags, settings};
 use crate::reason::Reason;
 use crate::sched::{self, Choice};
 use crate::state::{Class, Direction, sctp, tcp};
@@ -16,9 +16,8 @@ pub fn help<T: Tables>(tables: &T, packet: &Packet, record: u32) -> Result<(), R
     let Some(service) = tables.service(record) else {
         return Ok(());
     };
-    // The data connections of an FTP service are left alone.
-    let control = service.port == u32::from(packet.tuple.port().number());
-    if service.flags & service_flags::HELPED == 0 || !control || tables.is_resent() {
+    let helped = is_helped(service, packet.tuple.port());
+    if !helped || tables.is_resent() {
         return Ok(());
     }
     Err(if tables.punt(punt::Why::FromClient, service.id) {
@@ -26,6 +25,33 @@ pub fn help<T: Tables>(tables: &T, packet: &Packet, record: u32) -> Result<(), R
     } else {
         Reason::HelperBusy
     })
+}
+
+/// Whether a service has a helper that sees the packets of this virtual port. The data connections
+/// of an FTP service are left alone.
+#[inline(always)]
+pub(super) fn is_helped(service: &Service, port: Port) -> bool {
+    let own_port = service.port == 0 || service.port == u32::from(port.number());
+    service.flags & service_flags::HELPED != 0 && own_port
+}
+
+/// The word of the connection that is expected of a packet's client from any port
+/// (net/netfilter/ipvs/ip_vs_conn.c: `IP_VS_CONN_F_NO_CPORT`); void when none is. `has_come`
+/// expects it no longer than this tick.
+#[inline(always)]
+pub fn expected<T: Tables>(tables: &T, packet: &Packet, has_come: bool) -> Word {
+    let expected = Tuple {
+        ports: Tuple::ports(Port::new(0), packet.tuple.port()),
+        ..packet.tuple
+    };
+    let (key, now) = (expected.key(tables.flow_seed()), tables.now());
+    let Some((entry, word)) = tables.find_flow(&key, &expected, now) else {
+        return Word::VOID;
+    };
+    if has_come {
+        tables.continue_flow(entry, word, word.moved(word.class(), now));
+    }
+    word
 }
 
 /// Begins to choose the server of a new flow: perhaps it has one already, perhaps its scheduler is
@@ -39,9 +65,17 @@ pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Cho
     if service.flags & service_flags::DELETED != 0 {
         return Err(Reason::NoService);
     }
-    // Of an FTP service's data ports only a persistent one schedules connections.
-    if !is_own_port(packet, service) && service.persistence == 0 {
-        return Err(Reason::NoService);
+    if !is_own_port(packet, service) {
+        if tables.features() & features::HELPERS != 0 && packet.opens() {
+            let word = tables.expected(packet, true);
+            if word != Word::VOID {
+                return Ok(Choice::of(Some(word.server())).with(Choice::CONTROLLED));
+            }
+        }
+        // Of an FTP service's data ports only a persistent one schedules connections.
+        if service.persistence == 0 {
+            return Err(Reason::NoService);
+        }
     }
     let key = packet.tuple.key(tables.flow_seed());
     let untracked = tables

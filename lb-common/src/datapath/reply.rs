@@ -1,9 +1,11 @@
 //! Masqueraded servers' packets, back to their clients.
 
+use super::open::is_helped;
 use super::{Packet, Stages, Tables, Verdict, follow, forward};
+use crate::addr::{Addr, Port, protocol};
 use crate::flow::{Role, Tuple, Word};
 use crate::hash;
-use crate::layout::{BACK_WAYS, BackWay, punt, service_flags};
+use crate::layout::{BACK_WAYS, BackWay, features, punt};
 use crate::reason::Reason;
 use crate::state::Direction;
 use crate::wire::{Frame, MacAddr};
@@ -21,9 +23,9 @@ pub fn reply<F: Frame, T: Stages>(
     let now = tables.now();
     let tuple = packet.tuple.reversed(Role::Reply);
     let key = tuple.key(tables.flow_seed());
-    let (entry, word) = tables
-        .find_flow(&key, &tuple, now)
-        .ok_or(Reason::NoService)?;
+    let Some((entry, word)) = tables.find_flow(&key, &tuple, now) else {
+        return Err(tables.call_out(packet));
+    };
     let details = tables.flow_details(entry).ok_or(Reason::Inconsistent)?;
     let connection = Tuple {
         client: details.client,
@@ -36,7 +38,7 @@ pub fn reply<F: Frame, T: Stages>(
     if connection.client != tuple.client || connection.client_port() != tuple.client_port() {
         return Err(Reason::NoService);
     }
-    help(tables, details.service, packet)?;
+    help(tables, details.service, connection.port())?;
     found(&connection);
     if !word.has(Word::ONE_PACKET) {
         let key = connection.key(tables.flow_seed());
@@ -106,18 +108,32 @@ pub(super) fn known<F: Frame, T: Tables>(
     ))
 }
 
-/// Hands a server's packet to the agent if its service has a helper.
+/// Hands a server's datagram of no flow to the agent: it may open a connection by itself, which the
+/// agent knows (net/netfilter/ipvs/ip_vs_core.c: `ip_vs_new_conn_out`). Gives the reason why its way
+/// ends here.
 #[inline(always)]
-fn help<T: Tables>(tables: &T, service: u32, packet: &Packet) -> Result<(), Reason> {
+pub fn call_out<T: Tables>(tables: &T, packet: &Packet) -> Reason {
+    let may_open =
+        tables.features() & features::CALLS != 0 && packet.tuple.protocol == protocol::UDP;
+    if !may_open || tables.is_resent() {
+        Reason::NoService
+    } else if tables.punt(punt::Why::FromServer, u32::MAX) {
+        Reason::Helped
+    } else {
+        Reason::HelperBusy
+    }
+}
+
+/// Hands a server's packet to the agent if its service has a helper for this virtual port.
+#[inline(always)]
+fn help<T: Tables>(tables: &T, service: u32, port: Port) -> Result<(), Reason> {
     let Some(record) = tables
         .record(service)
         .and_then(|record| tables.service(record))
     else {
         return Ok(());
     };
-    let helped = record.flags & service_flags::HELPED != 0
-        && record.port == u32::from(packet.tuple.client_port().number());
-    if !helped || tables.is_resent() {
+    if !is_helped(record, port) || tables.is_resent() {
         return Ok(());
     }
     Err(if tables.punt(punt::Why::FromServer, service) {
@@ -140,7 +156,12 @@ pub fn keep<T: Tables>(tables: &T, packet: &Packet, word: Word) -> Option<(Tuple
         role: Role::Reply,
         ..packet.tuple
     };
-    let back = back(tables, packet);
+    let back = back(
+        tables,
+        packet.tuple.address,
+        packet.tuple.client,
+        packet.bytes,
+    );
     let (key, now) = (tuple.key(tables.flow_seed()), tables.now());
     let Some((entry, seen)) = tables.find_flow(&key, &tuple, now) else {
         return Some((tuple, back));
@@ -160,14 +181,34 @@ pub fn keep<T: Tables>(tables: &T, packet: &Packet, word: Word) -> Option<(Tuple
     None
 }
 
-/// Where the way back to a client is kept, plus 1; 0 for none.
+/// Looks for the way back to a client that has sent nothing yet: the server's packet in hand opens
+/// the connection.
 #[inline(always)]
-fn back<T: Tables>(tables: &T, packet: &Packet) -> u32 {
+pub fn find_way<T: Tables>(tables: &T, packet: &Packet) {
+    if packet.tuple.protocol != protocol::UDP || !tables.is_resent() {
+        return;
+    }
+    let reply = packet.tuple.reversed(Role::Reply);
+    let (key, now) = (reply.key(tables.flow_seed()), tables.now());
+    let Some((entry, _)) = tables.find_flow(&key, &reply, now) else {
+        return;
+    };
+    if let Some(details) = tables.flow_details(entry)
+        && details.back == 0
+    {
+        let back = back(tables, details.address, packet.tuple.address, packet.bytes);
+        tables.set_flow_back(entry, back);
+    }
+}
+
+/// Where the way from a virtual address back to a client is kept, for packets of so many bytes, plus
+/// 1; 0 for none.
+#[inline(always)]
+fn back<T: Tables>(tables: &T, address: Addr, client: Addr, bytes: u16) -> u32 {
     /// Places that a way may have.
     const TRIES: u32 = 4;
 
-    let tuple = &packet.tuple;
-    let Some(way) = tables.route(tuple.address, tuple.client, packet.bytes) else {
+    let Some(way) = tables.route(address, client, bytes) else {
         return 0;
     };
     let first = hash::below(hash::finish(way) as u32, BACK_WAYS);

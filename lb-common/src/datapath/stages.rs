@@ -10,18 +10,18 @@ use core::borrow::Borrow;
 
 pub use super::answer::answer;
 pub use super::error::{find as find_quoted, quote, translate as translate_quote};
-pub use super::find::further;
+pub use super::find::{further, of_flow};
 pub use super::follow::hold_known;
-pub use super::forward::{Inner, encapsulate};
+pub use super::forward::{Inner, encapsulate, server_port};
 pub use super::fragment::{
     find as find_fragment, remember as remember_fragment,
     remember_reply as remember_reply_fragment, tuple as fragment_tuple,
 };
-pub use super::open::{choose, enter, help, settle, without_entry};
+pub use super::open::{choose, enter, expected, help, settle, without_entry};
 pub use super::parse::{parse, parse_with, walk};
 pub use super::persist::{hold as hold_template, new_template};
 pub use super::related::{to_client as related_to_client, to_server as related_to_server};
-pub use super::reply::{keep as keep_reply, reply};
+pub use super::reply::{call_out, find_way, keep as keep_reply, reply};
 use crate::sched::{Choice, Part};
 pub use crate::sched::{
     is_overloaded, prune, recall, remembered, schedule, schedule_stateless, take_turn,
@@ -39,6 +39,15 @@ pub trait Stages: Tables + Sized {
 
     fn further(&self, packet: &Packet, exact: Option<u32>) -> Option<u32> {
         further(self, packet, exact)
+    }
+
+    /// The record of the service that a packet's connection is of, known or expected.
+    fn of_flow(&self, packet: &Packet) -> Option<u32> {
+        of_flow(self, packet)
+    }
+
+    fn expected(&self, packet: &Packet, has_come: bool) -> Word {
+        expected(self, packet, has_come)
     }
 
     fn help(&self, packet: &Packet, record: u32) -> Result<(), Reason> {
@@ -165,6 +174,15 @@ pub trait Stages: Tables + Sized {
             hold_known(self, &connection);
         }
         ending
+    }
+
+    fn find_way(&self, packet: &Packet) {
+        find_way(self, packet);
+    }
+
+    /// The reason why a server's packet of no flow ends its way.
+    fn call_out(&self, packet: &Packet) -> Reason {
+        call_out(self, packet)
     }
 
     /// The word of the flow that a later fragment is of.

@@ -82,6 +82,9 @@ pub enum Role {
     Fragment = 3,
     /// What lblc and lblcr remember of a destination; the ports are the service's id.
     Cache = 4,
+    /// The template of a call, kept by the agent: the client is a network, address and ports are a
+    /// digest of the service and what names the call.
+    Call = 5,
 }
 
 impl Role {
@@ -94,6 +97,7 @@ impl Role {
             2 => Some(Self::Template),
             3 => Some(Self::Fragment),
             4 => Some(Self::Cache),
+            5 => Some(Self::Call),
             _ => None,
         }
     }
@@ -231,9 +235,9 @@ impl Key {
 
 /// A flow's changing half, in one word so that it changes at once.
 ///
-/// From the low end: server id (20 bits), class (6), flags (6), deadline (24), zero (8). The flags
+/// From the low end: server id (20 bits), class (6), flags (6), deadline (24), flags (8). The flags
 /// are, from the low end: live, [`Word::REPLY`], [`Word::CONTROLLED`], [`Word::KEEPS_PORT`],
-/// [`Word::ONE_PACKET`].
+/// [`Word::ONE_PACKET`]; [`Word::PORT_BELOW`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word(u64);
 
@@ -256,7 +260,10 @@ impl Word {
     pub const ONE_PACKET: u64 = 1 << 30;
     /// Of a flow that is being opened: its template is to be made. Never in the table.
     pub const NEW_TEMPLATE: u64 = 1 << 31;
-    const FLAGS: u64 = Self::REPLY | Self::CONTROLLED | Self::KEEPS_PORT | Self::ONE_PACKET;
+    /// The server's port is the one below its own: an FTP server's data port.
+    pub const PORT_BELOW: u64 = 1 << 56;
+    const FLAGS: u64 =
+        Self::REPLY | Self::CONTROLLED | Self::KEEPS_PORT | Self::ONE_PACKET | Self::PORT_BELOW;
 
     /// A live flow's word.
     #[inline(always)]
@@ -310,6 +317,13 @@ impl Word {
     #[must_use]
     pub const fn to(self, server: u32) -> Self {
         Self(self.0 & !0xf_ffff | server as u64 & 0xf_ffff)
+    }
+
+    /// How far the server's port is below its own: 1 with [`Word::PORT_BELOW`], else 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ports_below(self) -> u16 {
+        (self.0 >> 56) as u16
     }
 
     /// The server's id.

@@ -28,6 +28,12 @@ impl Key {
         }
     }
 
+    /// The IP protocol number; 0 of a mark's key.
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        (self.port_protocol.to_le() >> 16) as u8
+    }
+
     /// The key of a mark of IPv4 packets, or of IPv6 packets.
     #[inline(always)]
     #[must_use]

@@ -22,18 +22,6 @@ use xtask::vm::Output;
 const DEVIATIONS: &[(&str, &str, &str)] = &[
     ("what Debian leaves out", "-A -t 10.0.0.1:80 -s twos", TWOS),
     ("every scheduler", "-L -n --nosort", UNSORTED),
-    ("persistence", "-A -u 10.0.0.13:5060 --pe sip -p 60", SIP),
-    ("service", "-A -u 10.0.0.5:5060 --pe sip -p 60", SIP),
-    (
-        "service",
-        "-A -u 10.0.0.7:5060 --pe sip -p 60 -o -M 255.255.255.0 -s rr -b flag-1",
-        SIP,
-    ),
-    ("service", "-A -t 10.0.0.10:5060 --pe sip -p", SIP),
-    ("service", "-L -n", SIP),
-    ("service", "-S -n", SIP),
-    ("service", "-S", SIP),
-    ("service", "-L", SIP),
 ];
 
 const TWOS: &str = "Debian builds its kernels without CONFIG_IP_VS_TWOS; the kernel's own source \
@@ -41,9 +29,6 @@ const TWOS: &str = "Debian builds its kernels without CONFIG_IP_VS_TWOS; the ker
 
 const UNSORTED: &str = "the kernel's order of services is that of a hash over their addresses and \
                         that of a pointer: another one after each boot; lb's is that of addition";
-
-const SIP: &str = "persistence by Call-ID would need the payload of every packet that opens a \
-                   connection; lb refuses what it does not do, so the service is not listed either";
 
 /// How many commands `transcript.txt` has at least.
 const COMMANDS: usize = 400;

@@ -10,6 +10,7 @@ mod directory;
 mod fit;
 mod fragments;
 mod full;
+mod helpers;
 mod icmp;
 mod ipv6;
 mod masquerade;

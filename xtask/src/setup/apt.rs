@@ -80,10 +80,11 @@ pub(super) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// While this lives, packages being installed start no services; and when it goes, web servers
-/// it saw arrive are kept from starting at boot: we want the programs only.
+/// While this lives, packages being installed start no services; and when it goes, servers it saw
+/// arrive are kept from starting at boot: we want the programs only.
 pub(super) struct Idle {
-    nginx_was_here: bool,
+    /// Those of [`SERVERS`] that were here before.
+    were_here: Vec<&'static str>,
     wrote_policy: bool,
 }
 
@@ -121,7 +122,7 @@ impl Idle {
             Err(error) => return Err(error).with_context(|| format!("cannot create {POLICY}")),
         };
         Ok(Self {
-            nginx_was_here: has_nginx(),
+            were_here: servers().collect(),
             wrote_policy,
         })
     }
@@ -134,15 +135,19 @@ impl Drop for Idle {
         {
             eprintln!("setup: {POLICY} is left behind, without effect: {error}");
         }
-        if !self.nginx_was_here
-            && has_nginx()
-            && let Err(error) = run(Command::new("update-rc.d").args(["nginx", "disable"]))
-        {
-            eprintln!("setup: nginx will start at boot: {error:#}");
+        for server in servers().filter(|server| !self.were_here.contains(server)) {
+            if let Err(error) = run(Command::new("update-rc.d").args([server, "disable"])) {
+                eprintln!("setup: {server} will start at boot: {error:#}");
+            }
         }
     }
 }
 
-fn has_nginx() -> bool {
-    Path::new("/usr/sbin/nginx").exists()
+/// Servers whose packages start them at boot.
+const SERVERS: [&str; 2] = ["nginx", "vsftpd"];
+
+/// Those of [`SERVERS`] that are here.
+fn servers() -> impl Iterator<Item = &'static str> {
+    let is_here = |name: &&str| Path::new("/usr/sbin").join(name).exists();
+    SERVERS.into_iter().filter(is_here)
 }

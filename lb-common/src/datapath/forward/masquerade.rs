@@ -2,7 +2,7 @@
 //! ip_vs_core.c: `handle_response`).
 
 use super::super::{Packet, Tables, Way, kind};
-use super::{route, server_port};
+use super::{port_of, route};
 use crate::addr::{Addr, Port, protocol};
 use crate::flow::Word;
 use crate::reason::Reason;
@@ -17,10 +17,12 @@ pub(super) fn to_server<F: Frame, T: Tables>(
     way: &Way,
     word: Word,
 ) -> Result<(), Reason> {
+    // What counts of the word, before it takes more of the kernel's small stack.
+    let (keeps, below) = (word.has(Word::KEEPS_PORT), word.ports_below());
     let (address, port) = tables
         .server_end(word.server())
         .ok_or(Reason::Inconsistent)?;
-    let port = server_port(&packet.tuple, word, port);
+    let port = port_of(&packet.tuple, keeps, below, port);
     translate(frame, tables, packet, End::Destination, address, port)?;
     route::route(frame, packet, way)
 }

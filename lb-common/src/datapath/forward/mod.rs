@@ -132,12 +132,20 @@ fn leave<T: Tables>(tables: &T, ifindex: u32) -> Verdict {
     }
 }
 
-/// The server's port of a flow: its own, unless it has none or the flow keeps the virtual one.
+/// The server's port of a flow: its own or the one below, unless it has none or the flow keeps the
+/// virtual one.
 #[inline(always)]
-pub(super) fn server_port(tuple: &Tuple, word: Word, port: u16) -> Port {
-    if port == 0 || word.has(Word::KEEPS_PORT) {
+#[must_use]
+pub fn server_port(tuple: &Tuple, word: Word, port: u16) -> Port {
+    port_of(tuple, word.has(Word::KEEPS_PORT), word.ports_below(), port)
+}
+
+/// The same, of what counts of the word.
+#[inline(always)]
+const fn port_of(tuple: &Tuple, keeps: bool, below: u16, port: u16) -> Port {
+    if port == 0 || keeps {
         tuple.port()
     } else {
-        Port::new(port)
+        Port::new(port.wrapping_sub(below))
     }
 }
