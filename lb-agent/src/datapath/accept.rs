@@ -5,10 +5,9 @@
 //! such (net/ipv4/fib_frontend.c: `fib_validate_source`) unless the interface is told otherwise.
 //! IPv6 does not look.
 
-use super::attach::Port;
+use super::attach::{Port, name_of};
 use super::pin::PinDir;
 use anyhow::Context as _;
-use nix::net::if_::if_indextoname;
 use std::fs;
 use std::path::PathBuf;
 
@@ -47,8 +46,7 @@ pub(crate) fn start(port: &Port, pins: &PinDir) -> anyhow::Result<()> {
 ///
 /// When the setting cannot be written.
 pub(super) fn undo(ifindex: u32) -> anyhow::Result<()> {
-    let name = if_indextoname(ifindex).ok();
-    let Some(name) = name.and_then(|name| name.into_string().ok()) else {
+    let Some(name) = name_of(ifindex) else {
         return Ok(());
     };
     if read(&name, ACCEPT)? != 0 {

@@ -37,6 +37,23 @@ impl Port {
         let Ok(ifindex) = nix::net::if_::if_nametoindex(name) else {
             bail!("no interface {name} here; `ip link` lists what there is");
         };
+        Self::look(name, ifindex)
+    }
+
+    /// Looks an interface up that was known once, by its index: it may have another name by now.
+    /// None when it is gone.
+    ///
+    /// # Errors
+    ///
+    /// When it is not found by its name, as while it gets another one.
+    pub(crate) fn find_again(ifindex: u32) -> anyhow::Result<Option<Self>> {
+        match name_of(ifindex) {
+            Some(name) => Self::look(&name, ifindex).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn look(name: &str, ifindex: u32) -> anyhow::Result<Self> {
         let Some(mac) = link_address(name) else {
             bail!("interface {name} has no Ethernet address; lb needs Ethernet");
         };
@@ -48,6 +65,14 @@ impl Port {
             v6: interface_address(name, Family::Ipv6),
         })
     }
+}
+
+/// The name of the interface of an index; none when there is none.
+pub(super) fn name_of(ifindex: u32) -> Option<String> {
+    let name = nix::net::if_::if_indextoname(ifindex).ok()?;
+    let name = name.into_string().ok()?;
+    // What nix 0.31 makes of the C library's null pointer.
+    (!name.is_empty()).then_some(name)
 }
 
 /// An interface's Ethernet address, through getifaddrs(3): /sys may be of another network

@@ -49,6 +49,8 @@ pub(crate) struct Loaded {
 /// A configured interface.
 #[derive(Debug)]
 struct Place {
+    /// Its name when the agent started.
+    configured: String,
     /// As it was last found; of index 0 while it is gone.
     port: Port,
     /// How the program is attached.
@@ -158,6 +160,7 @@ impl Loaded {
                 });
             }
             self.places.push(Place {
+                configured: port.name.clone(),
                 port: port.clone(),
                 mode: attached.mode,
                 accepts: None,
@@ -185,33 +188,78 @@ impl Loaded {
         Ok(())
     }
 
-    /// Looks at the interfaces again: one may have another Ethernet address, or be gone, or be
-    /// back under another index.
+    /// Looks at the interfaces again: one may have another name or Ethernet address, or be gone, or
+    /// be back under another index.
     pub(crate) fn refresh_ports(&mut self, pins: &PinDir) {
         for index in 0..self.places.len() {
-            let Place { port, mode, .. } = &self.places[index];
-            let (port, mode) = (port.clone(), *mode);
-            match Port::find(&port.name) {
-                Ok(found) if found == port => {}
-                Ok(found) if found.ifindex == port.ifindex => {
-                    tracing::info!(interface = port.name, "has other addresses");
-                    self.write_port(&found);
-                    self.places[index].port = found;
-                }
-                Ok(found) => match self.attach_again(&found, mode, pins) {
-                    Ok(()) => {
-                        tracing::info!(interface = port.name, "is back: attached again");
-                        self.places[index].port = found;
-                        self.places[index].accepts = None;
-                    }
-                    Err(error) => tracing::error!("{error:#}"),
-                },
-                // Said once: a port of index 0 is known to be gone.
-                Err(error) if port.ifindex != 0 => {
-                    tracing::error!("{error:#}; its packets are not balanced until it is back");
-                    self.places[index].port.ifindex = 0;
-                }
-                Err(_) => {}
+            let known = self.places[index].port.ifindex;
+            let found = match known {
+                0 => Ok(None),
+                _ => Port::find_again(known),
+            };
+            match found {
+                Ok(Some(found)) => self.update(index, found),
+                Ok(None) => self.find_anew(index, pins),
+                Err(error) => tracing::warn!("{error:#}; it is looked for again"),
+            }
+        }
+    }
+
+    /// Notes what an interface is like now.
+    fn update(&mut self, index: usize, found: Port) {
+        let known = &self.places[index].port;
+        if found == *known {
+            return;
+        }
+        if found.name == known.name {
+            tracing::info!(interface = found.name, "has other addresses");
+        } else {
+            tracing::info!(interface = found.name, before = known.name, "was renamed");
+        }
+        self.write_port(&found);
+        self.places[index].port = found;
+    }
+
+    /// Looks for an interface of the configured name in the place of one that is gone.
+    fn find_anew(&mut self, index: usize, pins: &PinDir) {
+        let Place {
+            configured,
+            port,
+            mode,
+            ..
+        } = &mut self.places[index];
+        let (configured, mode) = (configured.clone(), *mode);
+        // Said once: a port of index 0 is known to be gone.
+        if port.ifindex != 0 {
+            tracing::error!(
+                interface = port.name,
+                "is gone: no packet is balanced there until there is an interface {configured} \
+                 again"
+            );
+            let gone = std::mem::take(&mut port.ifindex);
+            self.maps
+                .ports
+                .store(port_index(gone), layout::Interface::default());
+        }
+        let Ok(found) = Port::find(&configured) else {
+            return;
+        };
+        let place = port_index(found.ifindex);
+        let is_place =
+            |other: &Place| other.port.ifindex != 0 && port_index(other.port.ifindex) == place;
+        // Another configured one may have the name now.
+        if self.places.iter().any(is_place) {
+            return;
+        }
+        match self.attach_again(&found, mode, pins) {
+            Ok(()) => {
+                tracing::info!(interface = found.name, "is back: attached again");
+                self.places[index].port = found;
+                self.places[index].accepts = None;
+            }
+            Err(error) => {
+                self.maps.ports.store(place, layout::Interface::default());
+                tracing::error!("{error:#}");
             }
         }
     }

@@ -126,14 +126,38 @@ fn an_interface_that_was_away_or_renamed_forwards_on() -> Result<()> {
     ip("link set dev eth0 mtu 1400")?;
     ip("link set dev eth0 mtu 1500")?;
     forwards("after other MTUs")?;
-    ip("link set dev eth0 down")?;
-    ip("link set dev eth0 name eth9")?;
-    ip("link set dev eth9 up")?;
+    let rename = |from: &str, to: &str| -> Result<()> {
+        ip(&format!("link set dev {from} down"))?;
+        ip(&format!("link set dev {from} name {to}"))?;
+        ip(&format!("link set dev {to} up"))?;
+        wait::until("lb-ctl tells the new name", DEADLINE, || {
+            let status = director.ctl_output(["status"])?.stdout;
+            let status = String::from_utf8(status)?;
+            Ok(if status.contains(&format!("attached to {to} ")) {
+                Seen::Done(())
+            } else {
+                Seen::NotYet(status)
+            })
+        })
+    };
+    rename("eth0", "eth9")?;
     forwards("under another name")?;
     // A server that is added now is reached by the new name.
     director.ctl(["-d", "-t", scene::SERVICE, "-r", "10.0.0.12:80"])?;
     director.ctl(["-a", "-t", scene::SERVICE, "-r", "10.0.0.12:80", "-g"])?;
-    forwards("with a new server under another name")
+    forwards("with a new server under another name")?;
+    ip("link set dev eth9 address 02:00:00:00:77:02")?;
+    let client = scene.lab.client();
+    client.run("ip", ["neighbour", "flush", "all"])?;
+    forwards("with another Ethernet address under another name")?;
+    let pinned = pins(&director)?;
+    // One that has the old name now is none of lb's.
+    ip("link add eth0 type veth peer name far0")?;
+    ip("link set dev eth0 up")?;
+    rename("eth9", "eth8")?;
+    forwards("beside another of the old name")?;
+    assert_eq!(pins(&director)?, pinned);
+    Ok(())
 }
 
 #[test]
@@ -147,7 +171,14 @@ fn an_interface_that_was_deleted_and_made_anew_forwards_again() -> Result<()> {
         Ok(BTreeSet::from_iter(scene.fetch(4)?).len())
     };
     assert_eq!(forwards()?, 2);
+    // One that asks for a setting of the interface.
+    director.ctl(["-A", "-t", "10.0.0.100:81"])?;
+    director.ctl(["-a", "-t", "10.0.0.100:81", "-r", "10.0.0.11:80", "-m"])?;
+    scene.lab.replace_interface(1)?;
     scene.lab.replace_interface(1)?;
     assert_eq!(forwards()?, 2, "its servers are known under another index");
+    let setting = "/proc/sys/net/ipv4/conf/eth0/accept_local";
+    let accepts = director.host().run("cat", [setting])?;
+    assert_eq!(accepts.trim(), "1");
     Ok(())
 }
