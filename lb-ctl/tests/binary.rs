@@ -238,6 +238,20 @@ fn status_says_no_when_packets_cannot_reach_a_server() {
 }
 
 #[test]
+fn status_says_no_while_a_configured_interface_is_gone() {
+    let server = Server::start();
+    server.table.lock().unwrap().missing = vec!["eth1".to_owned()];
+    let status = run("lb-ctl", server.path(), &["status"], "");
+    assert_eq!(status.code, 1);
+    let attached = "attached to eth0 (native)\nno interface eth1: its packets are not balanced";
+    assert!(status.out.contains(attached), "{}", status.out);
+    let json = run("lb-ctl", server.path(), &["status", "-o", "json"], "");
+    assert_eq!(json.code, 1);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["agent"]["missing"], serde_json::json!(["eth1"]));
+}
+
+#[test]
 fn nothing_depends_on_the_terminal() {
     let server = Server::start();
     server.table.lock().unwrap().connections = CONNECTIONS.to_owned();

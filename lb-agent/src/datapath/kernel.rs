@@ -716,6 +716,7 @@ impl Datapath for Kernel {
             flows: self.loaded.sizes.flows,
             slots: self.loaded.sizes.buckets() * WAYS as u32,
             interfaces: self.loaded.interfaces(),
+            missing: self.loaded.missing(),
         }
     }
 

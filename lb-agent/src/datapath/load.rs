@@ -309,6 +309,12 @@ impl Loaded {
         here.map(interface).collect()
     }
 
+    /// The configured interfaces that are gone.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let gone = self.places.iter().filter(|place| place.port.ifindex == 0);
+        gone.map(|place| place.configured.clone()).collect()
+    }
+
     fn is_known(&self, ifindex: u32) -> bool {
         let mut places = self.places.iter();
         places.any(|place| place.port.ifindex == ifindex)

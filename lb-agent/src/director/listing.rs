@@ -71,6 +71,7 @@ impl Director {
             flows: about.flows,
             slots: about.slots,
             interfaces: about.interfaces,
+            missing: about.missing,
             reasons: self
                 .datapath
                 .reasons()

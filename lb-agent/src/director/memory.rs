@@ -163,6 +163,7 @@ impl Datapath for Memory {
             flows: 1024,
             slots: 4096,
             interfaces: Vec::new(),
+            missing: Vec::new(),
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct About {
     pub(crate) slots: u32,
     /// Where the program is attached.
     pub(crate) interfaces: Vec<Interface>,
+    /// The configured interfaces that are gone at present.
+    pub(crate) missing: Vec<String>,
 }
 
 /// What the datapath counted for one server.

@@ -19,6 +19,9 @@ pub struct Agent {
     pub slots: u32,
     /// Where the program is attached.
     pub interfaces: Vec<Interface>,
+    /// The configured interfaces that are gone at present.
+    #[serde(default)]
+    pub missing: Vec<String>,
     /// Every reason for which packets took another way than to a server, with its count.
     pub reasons: Vec<(String, u64)>,
 }

@@ -19,8 +19,8 @@ pub(super) const STATUS: Verb = Verb {
     },
     about: "show the agent, its interfaces, and how many services and servers it has",
     details: &[
-        "It ends with 0 if the program is attached to an interface and every server can be \
-         reached, else with 1, so that scripts can ask it.",
+        "It ends with 0 if the program is attached to every configured interface and every server \
+         can be reached, else with 1, so that scripts can ask it.",
     ],
     run: status,
 };
@@ -45,6 +45,7 @@ struct About {
     flows: u32,
     slots: u32,
     interfaces: Vec<Attached>,
+    missing: Vec<String>,
     reasons: Vec<Counted>,
 }
 
@@ -72,7 +73,13 @@ fn status(words: &Words<'_>, world: &mut World<'_>) -> Result<Exit, VerbError> {
     let services = world.control.services()?;
     let daemons = world.control.daemons()?;
     let status = Status::new(agent, &services, daemons.clone());
-    let good = status.unresolved.is_empty() && !status.agent.interfaces.is_empty();
+    let About {
+        interfaces,
+        missing,
+        ..
+    } = &status.agent;
+    let attached = !interfaces.is_empty() && missing.is_empty();
+    let good = attached && status.unresolved.is_empty();
     if words.json() {
         document(&schema::STATUS, status, world.out)?;
     } else {
@@ -126,6 +133,7 @@ impl Status {
             flows,
             slots,
             interfaces,
+            missing,
             reasons,
         } = agent;
         writeln!(out, "lb-agent {version}, pid {pid}, map layout {layout}")?;
@@ -134,6 +142,12 @@ impl Status {
         }
         for Attached { name, mode } in interfaces {
             writeln!(out, "attached to {name} ({mode})")?;
+        }
+        for name in missing {
+            writeln!(
+                out,
+                "no interface {name}: its packets are not balanced until it is back"
+            )?;
         }
         writeln!(out, "flow table for {flows} flows, {slots} entries")?;
         writeln!(
@@ -174,6 +188,7 @@ impl About {
             flows,
             slots,
             interfaces,
+            missing,
             reasons,
         } = agent;
         let attached = |Interface { name, mode }| Attached {
@@ -191,6 +206,7 @@ impl About {
             flows,
             slots,
             interfaces: interfaces.into_iter().map(attached).collect(),
+            missing,
             reasons: reasons.into_iter().map(counted).collect(),
         }
     }

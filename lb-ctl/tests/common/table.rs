@@ -24,6 +24,8 @@ pub struct Table {
     pub set: Vec<(Setting, u32)>,
     /// Lines of `GET /v1/connections`.
     pub connections: String,
+    /// Configured interfaces that are gone.
+    pub missing: Vec<String>,
     /// How many `POST /v1/edits` there were.
     pub posts: usize,
 }
@@ -44,6 +46,7 @@ impl Default for Table {
             marks: Marks::default(),
             set: Vec::new(),
             connections: String::new(),
+            missing: Vec::new(),
             posts: 0,
         }
     }
@@ -74,6 +77,7 @@ impl Table {
                 name: "eth0".into(),
                 mode: AttachMode::Native,
             }],
+            missing: self.missing.clone(),
             reasons: vec![("no service".into(), 7), ("never".into(), 0)],
         }
     }

@@ -161,6 +161,41 @@ fn an_interface_that_was_away_or_renamed_forwards_on() -> Result<()> {
 }
 
 #[test]
+fn the_status_tells_of_an_interface_that_is_gone() -> Result<()> {
+    let scene = Scene::new(1)?;
+    let director = scene.director();
+    let ip = |line: &str| director.host().run("ip", line.split(' ')).map(drop);
+    let add = || -> Result<()> {
+        ip("link add eth1 type veth peer name far1")?;
+        ip("link set dev eth1 up")
+    };
+    add()?;
+    let mut command = director.agent("eth0");
+    command.args(["--interface", "eth1"]);
+    let _agent = director.start_with(command)?;
+    director.ctl(["status"])?;
+    let told = |code: i32, line: &str| {
+        wait::until(format!("the status says {line:?}"), DEADLINE, || {
+            let status = director.ctl_output(["status"])?;
+            let said = String::from_utf8(status.stdout)?;
+            let is_so = status.status.code() == Some(code) && said.contains(line);
+            Ok(if is_so {
+                Seen::Done(said)
+            } else {
+                Seen::NotYet(said)
+            })
+        })
+    };
+    ip("link del dev eth1")?;
+    let said = told(1, "no interface eth1: its packets are not balanced")?;
+    ensure!(said.contains("attached to eth0 "), "{said}");
+    add()?;
+    let said = told(0, "attached to eth1 ")?;
+    ensure!(!said.contains("no interface"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn an_interface_that_was_deleted_and_made_anew_forwards_again() -> Result<()> {
     let scene = Scene::new(2)?;
     let director = scene.director();

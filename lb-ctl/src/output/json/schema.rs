@@ -115,6 +115,7 @@ const AGENT: &[Field] = &[
         Objects(INTERFACES),
         "where the program is attached",
     ),
+    field("missing", Texts, "configured interfaces that are gone"),
     field(
         "reasons",
         Objects(REASONS),
