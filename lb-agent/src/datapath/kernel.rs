@@ -700,6 +700,18 @@ impl Kernel {
     }
 }
 
+/// The tag for a way in the place of one whose words have these tags: the one after the last, so
+/// that a program that was held up between two words does not meet the same tag on the words of
+/// different ways. Words have different tags where an agent was killed between them; a lost way's
+/// first word has none.
+fn next_tag(tags: [u16; 3]) -> u16 {
+    let last = tags.into_iter().find(|tag| *tag != 0).unwrap_or(0);
+    let after = |tag: &u16| Some(tag.wrapping_add(1));
+    let mut following = std::iter::successors(Some(last.wrapping_add(1)), after);
+    let unused = following.find(|tag| *tag != 0 && !tags.contains(tag));
+    unused.unwrap_or(1)
+}
+
 impl Datapath for Kernel {
     fn limits(&self) -> Limits {
         let sizes = self.loaded.sizes;
@@ -938,9 +950,7 @@ impl Datapath for Kernel {
             self.set_here(server.0, false);
             return Ok(());
         }
-        // Unlike all three: an agent may have been killed between them.
-        let tags = now.map(|word| Way::tag([word, 0, 0]));
-        let tag = (1..=4).find(|tag| !tags.contains(tag)).unwrap_or(1);
+        let tag = next_tag(now.map(|word| Way::tag([word, 0, 0])));
         for (i, bits) in way.encode(tag).into_iter().enumerate() {
             word(i).store(bits, Ordering::Relaxed);
         }
@@ -1072,5 +1082,31 @@ impl Datapath for Kernel {
             self.settle_features();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_tag;
+
+    #[test]
+    fn a_tag_is_used_again_after_all_others() {
+        let mut tag = next_tag([0; 3]);
+        assert_eq!(tag, 1);
+        for wanted in (2..=u16::MAX).chain([1, 2]) {
+            tag = next_tag([tag; 3]);
+            assert_eq!(tag, wanted);
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_way_has_its_tag_still() {
+        assert_eq!(next_tag([0, 7, 7]), 8);
+        // An agent was killed when it had written one word, or two; and the way was lost then.
+        assert_eq!(next_tag([8, 7, 7]), 9);
+        assert_eq!(next_tag([8, 8, 7]), 9);
+        assert_eq!(next_tag([0, 8, 7]), 9);
+        assert_eq!(next_tag([1, u16::MAX, u16::MAX]), 2);
+        assert_eq!(next_tag([u16::MAX, u16::MAX, 1]), 2);
     }
 }
