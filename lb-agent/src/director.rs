@@ -147,11 +147,11 @@ impl Director {
         outcomes
     }
 
-    /// Lets the datapath reclaim expired flows, and frees the servers that no flow refers to. Ways
-    /// that were shorter for a while are what they were before.
+    /// Lets the datapath reclaim expired flows, and frees the servers that no flow refers to. Tunnels
+    /// that took shorter packets for a while are what they were before.
     pub(crate) fn sweep(&mut self) {
-        for (address, mtu) in self.narrow.forget(Instant::now()) {
-            self.set_mtu(address, mtu);
+        for address in self.narrow.forget(Instant::now()) {
+            self.write_outlets(address);
         }
         for id in self.datapath.sweep() {
             match self.model.server(id).map(|server| server.standing) {
@@ -283,6 +283,17 @@ impl Director {
             return;
         };
         let outlet = self.ways.outlet(server).unwrap_or(Outlet::Nowhere);
+        let shorter = match (outlet, server.options.forwarding) {
+            (Outlet::Hop(hop), Forwarding::Tunnel(_)) => {
+                let address = server.address.address;
+                self.narrow.mtu(address).map(|mtu| NextHop {
+                    mtu: mtu.min(hop.mtu),
+                    ..hop.clone()
+                })
+            }
+            _ => None,
+        };
+        let outlet = shorter.as_ref().map_or(outlet, Outlet::Hop);
         if let Err(error) = self.datapath.set_outlet(id, outlet) {
             let address = server.address;
             tracing::error!("cannot write the way to server {address}: {error:#}");
@@ -404,24 +415,21 @@ impl Director {
 
     /// The way to an address became known or changed, or there is none, and why.
     pub(crate) fn set_reach(&mut self, address: IpAddr, reach: Reach) {
-        let reach = match reach {
-            Reach::Hop(hop) => Reach::Hop(NextHop {
-                mtu: self.narrow.mtu(address, hop.mtu),
-                ..hop
-            }),
-            Reach::Here | Reach::Nowhere(_) => reach,
-        };
-        self.set_way(address, reach);
-    }
-
-    fn set_way(&mut self, address: IpAddr, reach: Reach) {
         for server in self.ways.set(address, reach) {
             self.write_outlet(server);
         }
     }
 
-    /// A router says that a packet to a tunnelled server was too big: if it can be true, the way
-    /// there is that short for a while.
+    /// Writes the way to every server of an address.
+    fn write_outlets(&mut self, address: IpAddr) {
+        for server in self.ways.servers(address) {
+            self.write_outlet(server);
+        }
+    }
+
+    /// A router says that a packet to a tunnelled server was too big: if it can be true, the tunnels
+    /// there take no longer ones for a while. Servers that are reached otherwise are on the link, and
+    /// no router stands between.
     pub(crate) fn shorten_way(&mut self, error: &TooBig, now: Instant) {
         let (address, mtu) = (error.server, error.mtu);
         let Some(hop) = self.ways.hop(address) else {
@@ -432,15 +440,8 @@ impl Director {
                 server.address.address == address && is_of_tunnel(error, server.options.forwarding)
             });
         if is_ours && self.narrow.note(address, mtu, hop.mtu, now) {
-            tracing::info!("the way to server {address} takes no packet longer than {mtu} bytes");
-            self.set_mtu(address, mtu);
-        }
-    }
-
-    /// Gives the way to an address, if there is one, another MTU.
-    fn set_mtu(&mut self, address: IpAddr, mtu: u32) {
-        if let Some(hop) = self.ways.hop(address).cloned() {
-            self.set_way(address, Reach::Hop(NextHop { mtu, ..hop }));
+            tracing::info!("tunnels to server {address} take no packet longer than {mtu} bytes");
+            self.write_outlets(address);
         }
     }
 

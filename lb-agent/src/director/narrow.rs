@@ -13,8 +13,6 @@ pub(crate) struct Narrow(BTreeMap<IpAddr, Link>);
 struct Link {
     /// The longest packet that it takes, in bytes.
     mtu: u32,
-    /// The longest that the next hop takes.
-    hop: u32,
     until: Instant,
 }
 
@@ -23,20 +21,14 @@ impl Narrow {
     /// kernel (`net.ipv4.route.mtu_expires`).
     const PATIENCE: Duration = Duration::from_secs(600);
 
-    /// The longest packet on the way to an address of which the next hop takes `hop` bytes.
-    pub(crate) fn mtu(&mut self, address: IpAddr, hop: u32) -> u32 {
-        match self.0.get_mut(&address) {
-            Some(link) => {
-                link.hop = hop;
-                hop.min(link.mtu)
-            }
-            None => hop,
-        }
+    /// The longest packet that links on the way to an address take, as far as routers told.
+    pub(crate) fn mtu(&self, address: IpAddr) -> Option<u32> {
+        self.0.get(&address).map(|link| link.mtu)
     }
 
-    /// A router said that a link on the way to an address takes `mtu` bytes, where `known` were
-    /// thought possible. Returns whether that is news.
-    pub(crate) fn note(&mut self, address: IpAddr, mtu: u32, known: u32, now: Instant) -> bool {
+    /// A router said that a link on the way to an address takes `mtu` bytes, where the next hop
+    /// takes `hop`. Returns whether that is news.
+    pub(crate) fn note(&mut self, address: IpAddr, mtu: u32, hop: u32, now: Instant) -> bool {
         let until = now + Self::PATIENCE;
         match self.0.get_mut(&address) {
             // What is wider than the narrowest link says nothing of that one.
@@ -47,27 +39,18 @@ impl Narrow {
                 link.mtu = mtu;
                 news
             }
-            None if mtu >= known => false,
+            None if mtu >= hop => false,
             None => {
-                let hop = known;
-                self.0.insert(address, Link { mtu, hop, until });
+                self.0.insert(address, Link { mtu, until });
                 true
             }
         }
     }
 
-    /// Forgets what was said too long ago. Returns the addresses, and how long packets may be on
-    /// the ways there again.
-    pub(crate) fn forget(&mut self, now: Instant) -> Vec<(IpAddr, u32)> {
-        let mut over = Vec::new();
-        self.0.retain(|address, link| {
-            let counts = now < link.until;
-            if !counts {
-                over.push((*address, link.hop));
-            }
-            counts
-        });
-        over
+    /// Forgets what was said too long ago. Returns the addresses.
+    pub(crate) fn forget(&mut self, now: Instant) -> Vec<IpAddr> {
+        let over = self.0.extract_if(.., |_, link| now >= link.until);
+        over.map(|(address, _)| address).collect()
     }
 }
 
@@ -82,38 +65,29 @@ mod tests {
     #[test]
     fn a_way_is_narrow_for_ten_minutes() {
         let (mut narrow, start) = (Narrow::default(), Instant::now());
+        assert!(!narrow.note(address(11), 1500, 1500, start));
+        assert_eq!(narrow.mtu(address(11)), None);
         assert!(narrow.note(address(11), 1400, 1500, start));
-        assert_eq!(narrow.mtu(address(11), 1500), 1400);
-        assert_eq!(narrow.mtu(address(12), 1500), 1500);
-        assert_eq!(narrow.forget(start + Narrow::PATIENCE / 2), []);
+        assert_eq!(narrow.mtu(address(11)), Some(1400));
+        assert_eq!(narrow.mtu(address(12)), None);
         assert_eq!(
-            narrow.forget(start + Narrow::PATIENCE),
-            [(address(11), 1500)]
+            narrow.forget(start + Narrow::PATIENCE / 2),
+            [] as [IpAddr; 0]
         );
-        assert_eq!(narrow.mtu(address(11), 1500), 1500);
-        assert_eq!(narrow.forget(start + Narrow::PATIENCE), []);
+        assert_eq!(narrow.forget(start + Narrow::PATIENCE), [address(11)]);
+        assert_eq!(narrow.mtu(address(11)), None);
+        assert_eq!(narrow.forget(start + Narrow::PATIENCE), [] as [IpAddr; 0]);
     }
 
     #[test]
     fn the_narrowest_link_counts_from_when_it_was_last_heard_of() {
         let (mut narrow, start) = (Narrow::default(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert!(!narrow.note(address(11), 1500, 1500, start));
         assert!(narrow.note(address(11), 1400, 1500, start));
-        assert!(!narrow.note(address(11), 1450, 1400, after(100)));
-        assert!(!narrow.note(address(11), 1400, 1400, after(200)));
-        assert!(narrow.note(address(11), 1300, 1400, after(300)));
-        assert_eq!(narrow.forget(after(899)), []);
-        assert_eq!(narrow.forget(after(900)), [(address(11), 1500)]);
-    }
-
-    #[test]
-    fn another_next_hop_is_narrow_as_well() {
-        let (mut narrow, now) = (Narrow::default(), Instant::now());
-        assert!(narrow.note(address(11), 1400, 1500, now));
-        assert_eq!(narrow.mtu(address(11), 9000), 1400);
-        assert_eq!(narrow.mtu(address(11), 1280), 1280);
-        assert_eq!(narrow.mtu(address(11), 9000), 1400);
-        assert_eq!(narrow.forget(now + Narrow::PATIENCE), [(address(11), 9000)]);
+        assert!(!narrow.note(address(11), 1450, 1500, after(100)));
+        assert!(!narrow.note(address(11), 1400, 1500, after(200)));
+        assert!(narrow.note(address(11), 1300, 1500, after(300)));
+        assert_eq!(narrow.forget(after(899)), [] as [IpAddr; 0]);
+        assert_eq!(narrow.forget(after(900)), [address(11)]);
     }
 }

@@ -345,6 +345,56 @@ fn a_tunnel_needs_an_address_to_send_from() {
 }
 
 #[test]
+fn what_a_router_says_of_a_tunnel_shortens_no_other_way_to_its_end() {
+    let mut lab = Lab::new();
+    lab.edit(&[add_service(1), add_service(2)]);
+    lab.edit(&[add_server(1, 1), add_server(2, 1)]);
+    let forward = |of, forwarding| Edit::EditServer {
+        service: service(of),
+        server: server(1),
+        options: ServerOptions {
+            forwarding,
+            ..server_options(1)
+        },
+    };
+    lab.edit(&[forward(1, Forwarding::Tunnel(Tunnel::Ipip))]);
+    let (address, source) = (server(1).address, [10, 0, 0, 2].into());
+    let reach = |mtu| {
+        Reach::Hop(NextHop {
+            mtu,
+            preferred_source: Some(source),
+            ..hop()
+        })
+    };
+    lab.director.set_reach(address, reach(1500));
+    let error = TooBig {
+        server: address,
+        source,
+        protocol: protocol::IPIP,
+        port: None,
+        mtu: 1400,
+    };
+    lab.director.shorten_way(&error, Instant::now());
+    let mtu = |lab: &Lab, of| {
+        let entry = lab.maps.tables().servers[&lab.id(of, 1)].clone();
+        entry.hop.map(|hop| hop.mtu)
+    };
+    assert_eq!((mtu(&lab, 1), mtu(&lab, 2)), (Some(1400), Some(1500)));
+    // Another next hop is narrow as well, until it is the narrowest.
+    lab.director.set_reach(address, reach(9000));
+    assert_eq!((mtu(&lab, 1), mtu(&lab, 2)), (Some(1400), Some(9000)));
+    lab.director.set_reach(address, reach(1280));
+    assert_eq!((mtu(&lab, 1), mtu(&lab, 2)), (Some(1280), Some(1280)));
+    lab.director.set_reach(address, reach(1500));
+    // As the servers are edited, so is what counts for them.
+    lab.edit(&[
+        forward(1, Forwarding::Route),
+        forward(2, Forwarding::Tunnel(Tunnel::Ipip)),
+    ]);
+    assert_eq!((mtu(&lab, 1), mtu(&lab, 2)), (Some(1500), Some(1400)));
+}
+
+#[test]
 fn settings_marks_and_answers_survive_the_agent() {
     let mut lab = Lab::new();
     let rule = MarkRule {

@@ -77,6 +77,12 @@ impl Ways {
         way.servers.iter().copied().collect()
     }
 
+    /// The servers of an address.
+    pub(crate) fn servers(&self, address: IpAddr) -> Vec<ServerId> {
+        let way = self.ways.get(&address);
+        way.map_or_else(Vec::new, |way| way.servers.iter().copied().collect())
+    }
+
     /// Whether the way to an address is wanted.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.ways.contains_key(&address)
