@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use aya::programs::Xdp;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
+use aya_obj::programs::XdpAttachType;
 use lb_common::api::{AttachMode, Family};
 use nix::errno::Errno;
 use std::net::IpAddr;
@@ -85,12 +86,75 @@ fn link_address(name: &str) -> Option<[u8; 6]> {
 }
 
 /// A program on an interface.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Attached {
     /// How it is attached.
     pub(crate) mode: AttachMode,
-    /// Whether the interface carried no program of lb's before.
-    pub(crate) made: bool,
+    /// What of lb's the interface carried before.
+    before: Option<Before>,
+}
+
+/// A program that was on an interface.
+#[derive(Debug)]
+struct Before {
+    mode: AttachMode,
+    /// None when the kernel does not tell.
+    program: Option<Xdp>,
+}
+
+impl Before {
+    /// What is on the interface of a pinned link.
+    fn find(pinned: PinnedPort) -> Self {
+        let id = crate::net::program_id(pinned.ifindex);
+        let info = id.and_then(|id| {
+            let mut programs = aya::programs::loaded_programs().filter_map(Result::ok);
+            programs.find(|program| program.id() == id)
+        });
+        let program = info.and_then(|info| {
+            let name = info.name_as_str().unwrap_or_default().to_owned();
+            Xdp::from_program_info(info, name.into(), XdpAttachType::Interface).ok()
+        });
+        Self {
+            mode: pinned.mode,
+            program,
+        }
+    }
+
+    /// Puts it back in the place of what is attached in the mode `now`, if anything is.
+    fn put_back(self, port: &Port, now: Option<AttachMode>, pins: &PinDir) -> anyhow::Result<()> {
+        let pin = |mode| PinnedPort {
+            ifindex: port.ifindex,
+            mode,
+        };
+        let mut program = self.program.with_context(|| {
+            format!("the program that was on {} before is not found", port.name)
+        })?;
+        if now == Some(self.mode) && adopt(&mut program, port, pin(self.mode), pins)? {
+            return Ok(());
+        }
+        if let Some(now) = now {
+            pins.remove_link(pin(now))?;
+        }
+        attach_anew(&mut program, port, self.mode, pins)
+            .map_err(|error| explain(error, port, self.mode))
+    }
+}
+
+impl Attached {
+    /// Makes the interface carry what it did before.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses it.
+    pub(crate) fn undo(self, port: &Port, pins: &PinDir) -> anyhow::Result<()> {
+        match self.before {
+            Some(before) => before.put_back(port, Some(self.mode), pins),
+            None => pins.remove_link(PinnedPort {
+                ifindex: port.ifindex,
+                mode: self.mode,
+            }),
+        }
+    }
 }
 
 /// Puts the program on an interface, or in the place of the program that an earlier agent put
@@ -117,28 +181,26 @@ pub(crate) fn attach(
         .into_iter()
         .filter(|pinned| pinned.ifindex == port.ifindex)
     {
+        let found = Before::find(pinned);
         if modes.contains(&pinned.mode) {
             if adopt(program, port, pinned, pins)? {
                 return Ok(Attached {
                     mode: pinned.mode,
-                    made: false,
+                    before: Some(found),
                 });
             }
         } else {
-            before = Some(pinned.mode);
+            before = Some(found);
         }
         pins.remove_link(pinned)?;
     }
     match attach_first(program, port, modes, pins) {
-        Ok(mode) => Ok(Attached {
-            mode,
-            made: before.is_none(),
-        }),
+        Ok(mode) => Ok(Attached { mode, before }),
         Err(error) => {
-            if let Some(mode) = before
-                && let Err(worse) = attach_anew(program, port, mode, pins)
+            if let Some(before) = before
+                && let Err(worse) = before.put_back(port, None, pins)
             {
-                tracing::error!("{:#}", explain(worse, port, mode));
+                tracing::error!("{worse:#}");
             }
             Err(error)
         }

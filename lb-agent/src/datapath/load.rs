@@ -1,18 +1,18 @@
 //! The program into the kernel, with its maps.
 
 use super::accept;
-use super::attach::{self, Port};
+use super::attach::{self, Attached, Port};
 use super::clock::{self, Moment};
 use super::decapsulation;
 use super::grace;
 use super::helped::Helped;
 use super::maps::{self, Maps, Pinned};
 use super::object::object;
-use super::pin::{PinDir, PinnedPort};
+use super::pin::PinDir;
 use super::punts::{self, Punts};
 use crate::config::{Config, XdpMode};
 use anyhow::Context as _;
-use aya::maps::{Map, ProgramArray, RingBuf};
+use aya::maps::{Map, MapData, ProgramArray, RingBuf};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::programs::XdpAttachType;
@@ -24,8 +24,10 @@ use lb_common::wire::MacAddr;
 use nix::errno::Errno;
 use std::fs;
 use std::io::Read as _;
+use std::mem::offset_of;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Names of the programs in the object.
 pub(crate) const DIRECTOR: &str = "lb";
@@ -114,10 +116,15 @@ impl Loaded {
         // Programs first: they refer to the maps by descriptors that taking the maps may close.
         load_program(&mut object, CLOCK)?;
         load_program(&mut object, DIRECTOR)?;
-        put_rest(&mut object)?;
+        load_program(&mut object, REST)?;
+        let mut programs = programs(&mut object)?;
         let mut maps = Maps::take(&mut object, sizes, cpus)?;
         prepare(&maps, clock)?;
-        punts::write_token(&maps)?;
+        if pinned.is_none() {
+            // Before the first packet; a program that is there already keeps its own until all of
+            // the new one is in its place.
+            put_rest(&mut object, &mut programs)?;
+        }
         let mut loaded = Self {
             punts: maps.punts.take(),
             maps: Arc::new(maps),
@@ -127,17 +134,41 @@ impl Loaded {
             places: Vec::new(),
             object,
         };
+        let before = loaded.maps.control.load(0).token;
+        let entries: Vec<(u32, layout::Interface)> = ports
+            .iter()
+            .map(|port| port_index(port.ifindex))
+            .map(|index| (index, loaded.maps.ports.load(index)))
+            .collect();
         for port in ports {
             loaded.write_port(port);
         }
         let mut made = Vec::new();
-        if let Err(error) = loaded.attach_all(config, ports, pins, &mut made) {
-            for pinned in made {
-                if let Err(left) = pins.remove_link(pinned) {
+        let taken = loaded
+            .attach_all(config, ports, pins, &mut made)
+            .and_then(|()| punts::write_token(&loaded.maps))
+            .and_then(|()| put_rest(&mut loaded.object, &mut programs));
+        if let Err(error) = taken {
+            for (port, attached) in made {
+                if let Err(left) = attached.undo(&port, pins) {
                     tracing::error!("{left:#}");
                 }
             }
+            for (index, entry) in entries {
+                loaded.maps.ports.store(index, entry);
+            }
+            let token = offset_of!(Control, token);
+            let token = loaded.maps.control.word64(0, token);
+            token.store(before, Ordering::Relaxed);
             return Err(error);
+        }
+        for (port, attached) in made {
+            loaded.places.push(Place {
+                configured: port.name.clone(),
+                port,
+                mode: attached.mode,
+                accepts: None,
+            });
         }
         loaded.forget_others(pins)?;
         Ok(loaded)
@@ -148,23 +179,12 @@ impl Loaded {
         config: &Config,
         ports: &[Port],
         pins: &PinDir,
-        made: &mut Vec<PinnedPort>,
+        made: &mut Vec<(Port, Attached)>,
     ) -> anyhow::Result<()> {
         for port in ports {
             let program = program(&mut self.object, DIRECTOR)?;
             let attached = attach::attach(program, port, config.xdp_mode, pins)?;
-            if attached.made {
-                made.push(PinnedPort {
-                    ifindex: port.ifindex,
-                    mode: attached.mode,
-                });
-            }
-            self.places.push(Place {
-                configured: port.name.clone(),
-                port: port.clone(),
-                mode: attached.mode,
-                accepts: None,
-            });
+            made.push((port.clone(), attached));
         }
         Ok(())
     }
@@ -490,14 +510,17 @@ pub(super) fn program<'a>(object: &'a mut Ebpf, name: &str) -> anyhow::Result<&'
     Ok(program.try_into()?)
 }
 
-/// Puts the program for packets that take more than a look in its place. The map is pinned, for
-/// its places are emptied with the last reference from outside the kernel.
-fn put_rest(object: &mut Ebpf) -> anyhow::Result<()> {
-    load_program(object, REST)?;
+/// Where the director's program finds the one that it hands packets to. The map is pinned, for its
+/// places are emptied with the last reference from outside the kernel.
+fn programs(object: &mut Ebpf) -> anyhow::Result<ProgramArray<MapData>> {
     let map = object
         .take_map(layout::maps::PROGRAMS)
         .with_context(|| format!("the object has no map {}", layout::maps::PROGRAMS))?;
-    let mut programs = ProgramArray::try_from(map)?;
+    Ok(ProgramArray::try_from(map)?)
+}
+
+/// Puts the program for packets that take more than a look in its place.
+fn put_rest(object: &mut Ebpf, programs: &mut ProgramArray<MapData>) -> anyhow::Result<()> {
     let rest = program(object, REST)?.fd()?.try_clone()?;
     programs
         .set(0, &rest, 0)

@@ -40,6 +40,14 @@ fn a_start_that_fails_leaves_what_forwards_alone() -> Result<()> {
     assert_eq!(forwards()?, 2);
     agent.kill()?;
     let before = pins(&director)?;
+    let program = || -> Result<serde_json::Value> {
+        let show = ["-json", "link", "show", "dev", "eth0"];
+        let links: serde_json::Value = serde_json::from_str(&director.host().run("ip", show)?)?;
+        let xdp = &links[0]["xdp"];
+        ensure!(xdp["prog"]["id"].is_u64(), "{links}");
+        Ok(xdp.clone())
+    };
+    let attached = program()?;
 
     // Only the other interface, then both.
     refused(&director, director.agent("eth1"), CONFLICT)?;
@@ -47,7 +55,14 @@ fn a_start_that_fails_leaves_what_forwards_alone() -> Result<()> {
     let mut both = director.agent("eth0");
     both.args(["--interface", "eth1"]);
     refused(&director, both, CONFLICT)?;
+    assert_eq!((forwards()?, pins(&director)?), (2, before.clone()));
+    assert_eq!(program()?, attached, "the same program as before");
+    // The one that goes on another mode comes back from it.
+    let mut both = director.agent("eth0");
+    both.args(["--interface", "eth1", "--xdp-mode", "generic"]);
+    refused(&director, both, CONFLICT)?;
     assert_eq!((forwards()?, pins(&director)?), (2, before));
+    assert_eq!(program()?, attached, "in the mode of before");
 
     let _agent = director.start()?;
     assert_eq!(forwards()?, 2);
