@@ -18,7 +18,7 @@ use crate::model::{
 };
 use anyhow::Context as _;
 use lb_common::addr::Addr;
-use lb_common::api::{Counters, Timeouts};
+use lb_common::api::{Counters, ServerAddress, Timeouts};
 use lb_common::datapath::Way;
 use lb_common::layout::{
     Control, Hint, LAYOUT, MAX_MEMBERS, Member, Server, ServerState, Service, ServiceState,
@@ -405,11 +405,28 @@ impl Kernel {
         set(offset_of!(Server, weight), server.options.weight);
         self.write_thresholds(id, (now.upper, now.lower), (upper, lower));
         let method = self.servers.method(id.0);
+        self.tell_of_method(&server.address, id, now.flags, method);
         servers
             .word32(id.0, offset_of!(Server, flags))
             .store(available | quiesced | method, Ordering::Release);
         self.servers.settle(&self.loaded.maps, id.0);
         Ok(())
+    }
+
+    /// Logs that connections go on by another method than they began by.
+    ///
+    /// deviates: ipvs binds the method when a connection begins (`ip_vs_bind_xmit`). A flow here has
+    /// its server's of the moment: its entry has no room for one of its own.
+    fn tell_of_method(&self, address: &ServerAddress, id: ServerId, before: u32, now: u32) {
+        let method = |flags| flags & server_flags::METHOD;
+        let state = self.maps().server_states.load(id.0);
+        let connections = state.active.wrapping_add(state.inactive);
+        if method(before) != method(now) && connections != 0 {
+            tracing::warn!(
+                "server {address} is forwarded to by another method from now on, and so are its \
+                 {connections} connections: those that the other does not suit end"
+            );
+        }
     }
 
     /// Sets whether a server is the director itself.

@@ -1,9 +1,32 @@
-//! Weights change under load.
+//! Servers are edited while they have connections.
 
 use anyhow::{Context, Result, ensure};
 use lb_tests::scene::{self, Scene, vip};
 use std::thread;
 use std::time::{Duration, Instant};
+
+#[test]
+fn connections_that_go_on_by_another_method_are_told_of() -> Result<()> {
+    let scene = Scene::new(1)?;
+    let director = scene.director();
+    let agent = director.start()?;
+    scene::add_service(&director, "rr", &[1])?;
+    let edit = |server: &str, options: &[&str]| {
+        let edit = ["-e", "-t", scene::SERVICE, "-r", server];
+        director.ctl(edit.iter().chain(options)).map(drop)
+    };
+    let told = || agent.log().matches("by another method").count();
+    let server = scene::server(1);
+    edit(&server, &["-i"])?;
+    edit(&server, &["-g"])?;
+    assert_eq!(told(), 0, "it has no connections:\n{}", agent.log());
+    scene.fetch(1)?;
+    edit(&server, &["-g", "-w", "2"])?;
+    assert_eq!(told(), 0, "the method stays:\n{}", agent.log());
+    edit(&server, &["-i"])?;
+    assert_eq!(told(), 1, "{}", agent.log());
+    Ok(())
+}
 
 #[test]
 fn wrk_sees_no_error_while_weights_change_once_a_second() -> Result<()> {
