@@ -629,7 +629,8 @@ pub mod punt {
         pub ifindex: u32,
         /// The packet's length.
         pub len: u32,
-        /// The service's id; all ones for [`Why::FromServer`] when the packet is of no flow.
+        /// The service's id for [`Why::FromClient`] and [`Why::FromServer`], all ones when a server's
+        /// packet is of no flow; else 0.
         pub id: u32,
     }
 }
