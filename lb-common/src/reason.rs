@@ -101,6 +101,8 @@ reasons! {
     NoServerSilent = 25, Drop, "no_server_silent", "no server of the service may take a new connection; it is silent";
     /// A later fragment would overwrite its packet's transport header (RFC 1858).
     Overlap = 26, Drop, "overlap", "a fragment overlaps its packet's transport header";
+    /// The flow table has no room for a masqueraded flow, which cannot do without.
+    NoRoom = 27, Drop, "no_room", "the flow table has no room for a new connection to a masqueraded server";
 }
 
 impl Reason {

@@ -459,6 +459,12 @@ impl Kernel {
             .store(self.features(&[]), Ordering::SeqCst);
     }
 
+    /// Lets the host's stack have the replies of masqueraded servers, while there are any.
+    fn accept_own(&mut self) {
+        let masquerade = self.servers.features() & features::MASQUERADE != 0;
+        self.loaded.accept_own(masquerade, &self.pins);
+    }
+
     /// Says where a service's record is, to whoever knows the service by its id.
     fn point(&self, id: u32, record: Option<Block>) {
         self.maps()
@@ -884,6 +890,7 @@ impl Datapath for Kernel {
         self.settle_features();
         let changed = services.into_iter().chain(gone.into_iter().map(ServiceId));
         self.helped.update(model, changed, &self.ftp_ports);
+        self.accept_own();
         Ok(())
     }
 
@@ -1025,6 +1032,7 @@ impl Datapath for Kernel {
     fn sweep(&mut self) -> Vec<ServerId> {
         self.now = self.tick();
         self.loaded.refresh_ports(&self.pins);
+        self.accept_own();
         if let Err(error) = self.rules.refresh(&self.loaded.maps) {
             tracing::error!("the mark rules stay as they are: {error:#}");
         }

@@ -1,5 +1,6 @@
 //! The program into the kernel, with its maps.
 
+use super::accept;
 use super::attach::{self, Port};
 use super::clock::{self, Moment};
 use super::decapsulation;
@@ -41,9 +42,19 @@ pub(crate) struct Loaded {
     pub(crate) sizes: Sizes,
     pub(crate) cpus: u32,
     pub(crate) clock: Clock,
-    /// The configured interfaces and how the program is attached; of index 0 while gone.
-    ports: Vec<(Port, AttachMode)>,
+    places: Vec<Place>,
     object: Ebpf,
+}
+
+/// A configured interface.
+#[derive(Debug)]
+struct Place {
+    /// As it was last found; of index 0 while it is gone.
+    port: Port,
+    /// How the program is attached.
+    mode: AttachMode,
+    /// Whether it was made to take packets from own addresses; none before anyone asked.
+    accepts: Option<bool>,
 }
 
 impl Loaded {
@@ -111,7 +122,7 @@ impl Loaded {
             sizes,
             cpus,
             clock,
-            ports: Vec::new(),
+            places: Vec::new(),
             object,
         };
         for port in ports {
@@ -146,7 +157,11 @@ impl Loaded {
                     mode: attached.mode,
                 });
             }
-            self.ports.push((port.clone(), attached.mode));
+            self.places.push(Place {
+                port: port.clone(),
+                mode: attached.mode,
+                accepts: None,
+            });
         }
         Ok(())
     }
@@ -154,19 +169,15 @@ impl Loaded {
     /// Takes the program off interfaces that are not configured any more.
     fn forget_others(&self, pins: &PinDir) -> anyhow::Result<()> {
         for left in pins.links()? {
-            if !self
-                .ports
-                .iter()
-                .any(|(port, _)| port.ifindex == left.ifindex)
-            {
+            if !self.is_known(left.ifindex) {
                 tracing::info!(ifindex = left.ifindex, "not configured any more: detaching");
                 pins.remove_link(left)?;
             }
         }
         let known: Vec<u32> = self
-            .ports
+            .places
             .iter()
-            .map(|(port, _)| port_index(port.ifindex))
+            .map(|place| port_index(place.port.ifindex))
             .collect();
         for index in (0..self.maps.ports.len()).filter(|index| !known.contains(index)) {
             self.maps.ports.store(index, layout::Interface::default());
@@ -177,28 +188,28 @@ impl Loaded {
     /// Looks at the interfaces again: one may have another Ethernet address, or be gone, or be
     /// back under another index.
     pub(crate) fn refresh_ports(&mut self, pins: &PinDir) {
-        for index in 0..self.ports.len() {
-            let Some((port, mode)) = self.ports.get(index).cloned() else {
-                continue;
-            };
+        for index in 0..self.places.len() {
+            let Place { port, mode, .. } = &self.places[index];
+            let (port, mode) = (port.clone(), *mode);
             match Port::find(&port.name) {
                 Ok(found) if found == port => {}
                 Ok(found) if found.ifindex == port.ifindex => {
                     tracing::info!(interface = port.name, "has other addresses");
                     self.write_port(&found);
-                    self.ports[index].0 = found;
+                    self.places[index].port = found;
                 }
                 Ok(found) => match self.attach_again(&found, mode, pins) {
                     Ok(()) => {
                         tracing::info!(interface = port.name, "is back: attached again");
-                        self.ports[index].0 = found;
+                        self.places[index].port = found;
+                        self.places[index].accepts = None;
                     }
                     Err(error) => tracing::error!("{error:#}"),
                 },
                 // Said once: a port of index 0 is known to be gone.
                 Err(error) if port.ifindex != 0 => {
                     tracing::error!("{error:#}; its packets are not balanced until it is back");
-                    self.ports[index].0.ifindex = 0;
+                    self.places[index].port.ifindex = 0;
                 }
                 Err(_) => {}
             }
@@ -218,11 +229,7 @@ impl Loaded {
     /// After an interface came back: the pin of its former self goes.
     fn forget_others_but(&self, back: &Port, pins: &PinDir) -> anyhow::Result<()> {
         for left in pins.links()? {
-            let known = self
-                .ports
-                .iter()
-                .any(|(port, _)| port.ifindex == left.ifindex);
-            if !known && left.ifindex != back.ifindex {
+            if !self.is_known(left.ifindex) && left.ifindex != back.ifindex {
                 pins.remove_link(left)?;
             }
         }
@@ -246,15 +253,37 @@ impl Loaded {
 
     /// Where the program is attached.
     pub(crate) fn interfaces(&self) -> Vec<Interface> {
-        let interface = |(port, mode): &(Port, AttachMode)| Interface {
-            name: port.name.clone(),
-            mode: *mode,
+        let interface = |place: &Place| Interface {
+            name: place.port.name.clone(),
+            mode: place.mode,
         };
-        self.ports
-            .iter()
-            .filter(|(port, _)| port.ifindex != 0)
-            .map(interface)
-            .collect()
+        let here = self.places.iter().filter(|place| place.port.ifindex != 0);
+        here.map(interface).collect()
+    }
+
+    fn is_known(&self, ifindex: u32) -> bool {
+        let mut places = self.places.iter();
+        places.any(|place| place.port.ifindex == ifindex)
+    }
+
+    /// Makes the interfaces take packets from own addresses, or no more, as masqueraded servers
+    /// ask for it. It is tried once for each interface: what is logged then stays true.
+    pub(crate) fn accept_own(&mut self, wanted: bool, pins: &PinDir) {
+        let here = self.places.iter_mut();
+        let here = here.filter(|place| place.port.ifindex != 0 && place.accepts != Some(wanted));
+        for Place { port, accepts, .. } in here {
+            *accepts = Some(wanted);
+            let done = match wanted {
+                true => accept::start(port, pins),
+                false => pins.stop_accepting(port.ifindex),
+            };
+            if let Err(error) = done {
+                tracing::error!(
+                    "{error:#}: what masqueraded servers answer to clients beyond interfaces \
+                     without lb, or that the kernel has no neighbour entry of, may be dropped"
+                );
+            }
+        }
     }
 
     /// The packets that the program hands over; none when they were asked for before.

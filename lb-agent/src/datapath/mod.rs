@@ -8,6 +8,7 @@
 //! | `object` | the compiled program, embedded |
 //! | `load` | the program into the kernel, with its maps |
 //! | `attach` | the program on interfaces |
+//! | `accept` | the interfaces' setting for packets from own addresses |
 //! | `decapsulation` | the program of real servers, apart from all others |
 //! | `pin`, `link` | the pin directory: mount, lock, removal |
 //! | `maps` | every map by name, made or adopted |
@@ -26,6 +27,7 @@
 //! | `table` | the flow table: lookups and insertions |
 //! | `punts` | packets from the program, and to it |
 
+mod accept;
 mod asked;
 mod attach;
 mod clock;

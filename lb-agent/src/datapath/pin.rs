@@ -1,6 +1,6 @@
 //! The pin directory: `<pin-path>/v<LAYOUT>/` on a bpffs, and the lock on it.
 
-use super::link;
+use super::{accept, link};
 use crate::cli::Conflict;
 use anyhow::Context as _;
 use lb_common::api::AttachMode;
@@ -82,20 +82,50 @@ impl PinDir {
         PinnedPort::all_in(&self.path)
     }
 
-    /// Removes the pin of an interface's link, which takes the program off the interface.
+    /// Removes the pin of an interface's link, which takes the program off the interface, and
+    /// undoes what was set there.
     ///
     /// # Errors
     ///
-    /// When it cannot be removed.
+    /// When it cannot be removed or undone.
     pub(crate) fn remove_link(&self, port: PinnedPort) -> anyhow::Result<()> {
-        remove(&self.link(port))
+        remove(&self.link(port))?;
+        self.stop_accepting(port.ifindex)
     }
 
-    /// Removes every pin. Programs on interfaces whose link was pinned are detached by it.
+    /// Notes that an interface is made to take packets from own addresses. A directory on the
+    /// bpffs is gone when the setting is: with the machine's next start.
     ///
     /// # Errors
     ///
-    /// When a pin cannot be removed.
+    /// When it cannot be noted.
+    pub(crate) fn note_accepting(&self, ifindex: u32) -> anyhow::Result<()> {
+        let note = self.accepting(ifindex);
+        make(&note).with_context(|| format!("noting a setting as {}", note.display()))
+    }
+
+    /// Undoes what [`accept::start`] set, if it did.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be undone.
+    pub(crate) fn stop_accepting(&self, ifindex: u32) -> anyhow::Result<()> {
+        match self.accepting(ifindex) {
+            note if note.exists() => remove(&note),
+            _ => Ok(()),
+        }
+    }
+
+    fn accepting(&self, ifindex: u32) -> PathBuf {
+        self.path.join(format!("{ACCEPTING}{ifindex}"))
+    }
+
+    /// Removes every pin. Programs on interfaces whose link was pinned are detached by it, and what
+    /// was set on interfaces is undone.
+    ///
+    /// # Errors
+    ///
+    /// When a pin cannot be removed, or a setting undone.
     pub(crate) fn clear(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(&self.path).with_context(|| self.path.display().to_string())? {
             remove(&entry?.path())?;
@@ -114,9 +144,16 @@ impl PinDir {
     }
 }
 
-/// Removes a pin; a link's program leaves its interface before this returns.
+/// Removes a pin or a note; a link's program leaves its interface before this returns, and what is
+/// noted is undone.
 fn remove(path: &Path) -> anyhow::Result<()> {
     let name = path.file_name().and_then(|name| name.to_str());
+    let noted = name.and_then(|name| name.strip_prefix(ACCEPTING));
+    if let Some(ifindex) = noted.and_then(|ifindex| ifindex.parse().ok()) {
+        accept::undo(ifindex)?;
+        return fs::remove_dir(path)
+            .with_context(|| format!("removing the note {}", path.display()));
+    }
     if name.and_then(PinnedPort::from_file_name).is_some()
         && let Err(error) = link::detach(path)
     {
@@ -169,6 +206,8 @@ impl PinnedPort {
 }
 
 const LINK: &str = "link-";
+
+const ACCEPTING: &str = "accepts-local-";
 
 fn mode_name(mode: AttachMode) -> &'static str {
     match mode {

@@ -81,7 +81,8 @@ pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Cho
     let untracked = tables
         .untracked(service.id)
         .is_some_and(|until| !until.is_past(tables.now()));
-    if untracked && !packet.is_syn() {
+    let is_datagram = packet.tuple.protocol == protocol::UDP;
+    if untracked && (is_datagram || !packet.opens()) {
         // It may be of a flow that found no room when it opened: where that one went, go on.
         return Ok(Choice::of(tables.schedule_stateless(record, &key)));
     }
@@ -235,7 +236,7 @@ pub fn without_entry<T: Stages>(
         .schedule_stateless(record, &key)
         .ok_or(refusal(service, packet))?;
     // Of a datagram nobody can tell whether it is the flow's first.
-    if packet.is_syn() {
+    if packet.tuple.protocol != protocol::UDP && packet.opens() {
         tables.count_flow(server, Counts::default().scheduled());
     }
     let longest = match packet.tuple.protocol {

@@ -56,7 +56,7 @@ impl Packet {
     #[inline(always)]
     #[must_use]
     pub const fn is_syn(&self) -> bool {
-        self.flags & (SYN | RST) == SYN
+        self.is_tcp() && self.flags & (SYN | RST) == SYN
     }
 
     /// Whether the packet may begin a flow: a SYN that is no reset, an INIT, or any datagram
@@ -65,7 +65,7 @@ impl Packet {
     #[must_use]
     pub const fn opens(&self) -> bool {
         match self.tuple.protocol {
-            protocol::TCP => self.is_syn(),
+            protocol::TCP => self.flags & (SYN | RST) == SYN,
             protocol::SCTP => self.flags == sctp::Event::Init as u8,
             _ => true,
         }

@@ -89,7 +89,6 @@ fn the_mask_joins_addresses_and_one_packet_schedules_each_datagram() -> Result<(
         "ip",
         ["address", "add", &format!("{OTHER}/24"), "dev", "eth0"],
     )?;
-    meet(&scene, OTHER)?;
     for number in [1, 2] {
         let via = ["route", "add", OTHER, "via", "10.0.0.2"];
         scene.lab.server(number).run("ip", via)?;
@@ -151,7 +150,6 @@ fn a_datagram_without_a_call_goes_nowhere() -> Result<()> {
 fn a_server_calls_a_client_by_the_virtual_address() -> Result<()> {
     let scene = Scene::new(1)?;
     network::reply_through_director(&scene.lab, 1)?;
-    meet(&scene, &CLIENT.to_string())?;
     let director = scene.director();
     let _agent = director.start()?;
     let service = SocketAddr::new(VIP.into(), PORT);
@@ -208,15 +206,6 @@ fn add(director: &Director<'_>, service: SocketAddr, servers: &[&str]) -> Result
         director.ctl(["-a", "-u", &name, "-r", &server, "-m"])?;
     }
     Ok(())
-}
-
-/// Tells the director the way to an address of the client's: it never asked for it.
-fn meet(scene: &Scene, address: &str) -> Result<()> {
-    let mac = scene.lab.client().mac()?;
-    let entry = [
-        "neighbor", "replace", address, "lladdr", &mac, "dev", "eth0",
-    ];
-    scene.lab.director(1).run("ip", entry).map(drop)
 }
 
 /// A message of a call.
