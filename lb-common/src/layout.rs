@@ -646,7 +646,7 @@ pub struct Sizes {
 impl Sizes {
     /// What an agent uses that is told nothing else.
     pub const DEFAULT: Self = Self {
-        services: 14_000,
+        services: 12_000,
         servers: 100_000,
         flows: 1_000_000,
     };

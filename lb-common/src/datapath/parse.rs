@@ -24,7 +24,7 @@ pub struct Packet {
     pub ttl: u8,
     /// TCP's control bits; for SCTP the first chunk's [`sctp::Event`]; else 0.
     pub flags: u8,
-    /// [`Kind`].
+    /// One of [`kind`].
     pub kind: u8,
     /// Where its network header begins: 14, and 4 more for each VLAN tag.
     pub network: u8,
