@@ -159,16 +159,13 @@ pub(super) fn back(done: &[Action], failed: &Action, before: Option<&Record>) ->
     }
     let mut back = Vec::new();
     let old = before.and_then(|before| Some((&before.wanted, before.program.as_ref()?)));
-    let (mut touched, mut new) = (false, None);
-    for action in done.iter().chain([failed]) {
-        match action {
-            Action::Attach(wanted, program) => {
-                (touched, new) = (true, Some((program, &wanted.interface)));
-            }
-            Action::Detach(..) => touched = true,
-            Action::Record(_) | Action::Forget | Action::Step(_) => {}
-        }
-    }
+    let is_program = |action: &Action| matches!(action, Action::Attach(..) | Action::Detach(..));
+    let touched = done.iter().chain([failed]).any(is_program);
+    // One that fails to attach leaves nothing by itself.
+    let new = done.iter().find_map(|action| match action {
+        Action::Attach(wanted, program) => Some((program, &wanted.interface)),
+        Action::Record(_) | Action::Forget | Action::Detach(..) | Action::Step(_) => None,
+    });
     for action in done.iter().rev() {
         if let Action::Step(step) = action {
             back.push(Action::Step(step.reversed()));
