@@ -2,10 +2,11 @@
 //!
 //! [`process`] is the list of stages, and each stage has its file:
 //!
-//! [`known`] sees nearly all packets to their end. The rest: [`parse`] bytes to a [`Packet`] -> [`find`] its service -> flow lookup -> hit: [`follow`] its
-//! state -> miss: [`open`] a flow, by its client's template if it [`persist`]s -> [`forward`]
-//! -> count. Servers' packets back to clients take [`reply`] instead, later fragments
-//! [`fragment`], ICMP errors [`error`]. What cannot go on may be [`answer`]ed.
+//! [`known`] sees nearly all packets to their end. The rest: [`parse`] bytes to a [`Packet`] ->
+//! [`find`] its service -> flow lookup -> hit: [`follow`] its state -> miss: [`open`] a flow, by its
+//! client's template if it [`persist`]s -> [`forward`] -> count. Servers' packets back to clients take
+//! [`reply`] instead, later fragments [`fragment`], ICMP errors [`error`]. What cannot go on may be
+//! [`answer`]ed.
 
 mod answer;
 mod ending;
