@@ -242,6 +242,8 @@ mod tests {
         );
         let value = place("settings: {sloppy_tcp: 2}\n");
         assert_eq!(value, "settings: sloppy_tcp: 2 is not within 0 to 1");
+        let missing = place("settings: {schedule_icmp: 1}\n");
+        assert!(missing.contains("lb does not have it yet"), "{missing}");
     }
 
     #[test]

@@ -95,6 +95,10 @@ const EXITS: &[(Exit, &str)] = &[
         "Done. The agent was told to stop by SIGTERM or SIGINT; packets are balanced on.",
     ),
     (
+        Exit::Negative,
+        "lb-agent real-server --check found what keeps clients from being served.",
+    ),
+    (
         Exit::Usage,
         "The command line or the configuration is wrong.",
     ),
@@ -104,7 +108,8 @@ const EXITS: &[(Exit, &str)] = &[
     ),
     (
         Exit::Conflict,
-        "Another agent holds the pins or the socket.",
+        "Another agent holds the pins or the socket; or something else is where real-server would \
+         put an address.",
     ),
 ];
 

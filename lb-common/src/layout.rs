@@ -181,10 +181,6 @@ pub mod settings {
     pub const SLOPPY_SCTP: u32 = 1 << 5;
     /// Tunnels honour DF and their paths' MTU.
     pub const PMTU_DISC: u32 = 1 << 6;
-    /// ICMP errors about no known connection are scheduled as what they quote would be.
-    pub const SCHEDULE_ICMP: u32 = 1 << 7;
-    /// Servers are told when they send for connections that are not known.
-    pub const NAT_ICMP_SEND: u32 = 1 << 8;
 
     /// What ipvs starts with.
     pub const DEFAULT: u32 = CONN_REUSE_MODE | PMTU_DISC;
@@ -629,7 +625,8 @@ pub mod punt {
         pub ifindex: u32,
         /// The packet's length.
         pub len: u32,
-        /// The service's id; all ones for [`Why::FromServer`] when the packet is of no flow.
+        /// The service's id for [`Why::FromClient`] and [`Why::FromServer`], all ones when a server's
+        /// packet is of no flow; else 0.
         pub id: u32,
     }
 }
@@ -649,7 +646,7 @@ pub struct Sizes {
 impl Sizes {
     /// What an agent uses that is told nothing else.
     pub const DEFAULT: Self = Self {
-        services: 14_000,
+        services: 12_000,
         servers: 100_000,
         flows: 1_000_000,
     };

@@ -77,7 +77,7 @@ reasons! {
     Untracked = 13, Pass, "untracked", "the flow table had no room; the packet went by hash";
     /// Not an outcome but an event: a half-open or closing flow made room for a new one.
     Evicted = 14, Pass, "evicted", "a half-open or closing connection made room for a new one";
-    /// The packet is longer than its way allows, and must not be fragmented.
+    /// The packet is longer than its way allows, whether it may be fragmented or not.
     TooBig = 15, Drop, "too_big", "the packet is longer than the way to its server allows";
     /// A fragment of which the first one was not seen yet.
     EarlyFragment = 16, Drop, "early_fragment", "a fragment came before the first one of its packet";
@@ -101,6 +101,8 @@ reasons! {
     NoServerSilent = 25, Drop, "no_server_silent", "no server of the service may take a new connection; it is silent";
     /// A later fragment would overwrite its packet's transport header (RFC 1858).
     Overlap = 26, Drop, "overlap", "a fragment overlaps its packet's transport header";
+    /// The flow table has no room for a masqueraded flow, which cannot do without.
+    NoRoom = 27, Drop, "no_room", "the flow table has no room for a new connection to a masqueraded server";
 }
 
 impl Reason {

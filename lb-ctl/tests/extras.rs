@@ -105,6 +105,8 @@ fn settings_are_shown_and_changed() {
             "--output does not go with a value",
         ),
         ("setting sloppy_tcp=2", 1, "refused: Range"),
+        ("setting schedule_icmp=1", 1, "refused: Unsupported"),
+        ("setting nat_icmp_send=1", 1, "refused: Unsupported"),
     ] {
         let error = said(line, &mut table, code);
         assert!(error.contains(why), "{line}: {error}");

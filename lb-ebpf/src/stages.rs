@@ -392,11 +392,11 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
-    fn keep_reply(&self, _: &Packet, word: Word) {
-        if let Some(back) = number(stage_keep_reply(self.context(), word.bits())) {
-            let word = word.with(Word::REPLY);
-            stage_enter(self.context(), word.bits(), back);
-        }
+    fn keep_reply(&self, _: &Packet, word: Word) -> bool {
+        let Some(back) = number(stage_keep_reply(self.context(), word.bits())) else {
+            return true;
+        };
+        stage_enter(self.context(), word.with(Word::REPLY).bits(), back) != 0
     }
 
     #[inline(always)]

@@ -217,15 +217,22 @@ fn settings_are_the_defaults_the_configurations_or_an_edits() {
     assert_eq!(of(Setting::SloppyTcp), (1, Origin::Configuration));
 
     // In the order of their names, each by itself.
-    let outcomes = set(r#"{"settings":{"sloppy":1,"pmtu_disc":2,"conn_reuse_mode":3}}"#);
+    let outcomes =
+        set(r#"{"settings":{"sloppy":1,"pmtu_disc":2,"conn_reuse_mode":3,"nat_icmp_send":1}}"#);
     let kinds: Vec<_> = outcomes
         .iter()
         .map(|o| o.as_ref().map(|o| o.kind))
         .collect();
     assert_eq!(
         kinds,
-        [None, Some(RefusalKind::Range), Some(RefusalKind::Invalid)]
+        [
+            None,
+            Some(RefusalKind::Unsupported),
+            Some(RefusalKind::Range),
+            Some(RefusalKind::Invalid)
+        ]
     );
+    assert_eq!(of(Setting::NatIcmpSend), (0, Origin::Default));
     assert_eq!(of(Setting::ConnReuseMode), (3, Origin::Edit));
 }
 

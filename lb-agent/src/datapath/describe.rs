@@ -8,6 +8,7 @@ use lb_common::api::{
     TunnelChecksum,
 };
 use lb_common::layout::{self, server_flags, service_flags};
+use lb_common::sched::threshold;
 use lb_common::service::Key;
 use lb_common::time::Clock;
 
@@ -134,11 +135,7 @@ pub(super) fn tunnel_port(options: &ServerOptions) -> u32 {
 /// (net/netfilter/ipvs/ip_vs_conn.c: `ip_vs_dest_totalconns`, `ip_vs_unbind_dest`).
 pub(super) fn thresholds(options: &ServerOptions) -> (u32, u32) {
     let upper = options.upper_threshold;
-    let lower = match options.lower_threshold {
-        0 => upper - upper / 4,
-        lower => lower,
-    };
-    (upper, lower)
+    (upper, threshold::lower(upper, options.lower_threshold))
 }
 
 /// The rules as the program meets them; one for an interface that is not there is left out.

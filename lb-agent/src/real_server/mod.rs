@@ -36,7 +36,7 @@ use crate::state::Lock;
 use lb_common::api::AttachMode;
 use machine::Machine;
 use options::{Decapsulation, Form, Wanted};
-use plan::{Plan, Step};
+use plan::{Action, Plan, Step};
 use record::{Here, Program, Record};
 use std::io::Write;
 use std::path::Path;
@@ -94,15 +94,15 @@ fn setup_locked(
         tell_plan(&wanted, before.as_ref(), &plan, out)?;
         return Ok(Exit::Ok);
     }
-    let mut change = Change {
-        directory,
-        before: before.as_ref(),
-        done: Vec::new(),
-        attached: None,
-    };
-    if let Err(error) = change.make(plan, port, out) {
-        change.take_back();
-        return Err(error);
+    let program = program(&wanted, port, before.as_ref())?;
+    let actions = plan::actions(plan, program, before.as_ref());
+    let mut done = Vec::new();
+    for action in actions {
+        if let Err(error) = carry_out(&action, directory, out) {
+            take_back(plan::back(&done, &action, before.as_ref()), directory);
+            return Err(error);
+        }
+        done.push(action);
     }
     // Whatever is left to say is said at once, rather than when clients complain.
     let report = look(&wanted, directory, &here)?;
@@ -112,94 +112,64 @@ fn setup_locked(
     Ok(Exit::Ok)
 }
 
-/// A setup under way.
-struct Change<'a> {
-    directory: &'a Path,
-    before: Option<&'a Record>,
-    /// Steps that were done, in order.
-    done: Vec<Step>,
-    /// The program, once it was put on an interface.
-    attached: Option<Program>,
+/// Where the program will be, if one is wanted.
+fn program(
+    wanted: &Wanted,
+    port: &Port,
+    before: Option<&Record>,
+) -> anyhow::Result<Option<Program>> {
+    let Some(Decapsulation { pin_path, .. }) = &wanted.decapsulation else {
+        return Ok(None);
+    };
+    let old = before.and_then(|before| before.programs().find(|old| old.pin_path == *pin_path));
+    let mounted = match old {
+        Some(old) => old.mounted,
+        None => decapsulation::mounts(pin_path)?,
+    };
+    Ok(Some(Program {
+        pin_path: pin_path.clone(),
+        mounted,
+        mac: port.mac,
+    }))
 }
 
-impl Change<'_> {
-    fn make(&mut self, plan: Plan, port: &Port, out: &mut dyn Write) -> anyhow::Result<()> {
-        let Plan { steps, mut record } = plan;
-        let wanted = record.wanted.clone();
-        let old = record.program.take();
-        if let Some(decapsulation) = &wanted.decapsulation {
-            let pin_path = &decapsulation.pin_path;
-            let mounted = match &old {
-                Some(old) if old.pin_path == *pin_path => old.mounted,
-                Some(_) | None => decapsulation::mounts(pin_path)?,
+/// Does one thing, and tells of it.
+fn carry_out(action: &Action, directory: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+    match action {
+        Action::Record(record) => record.store(directory)?,
+        Action::Forget => Record::remove(directory)?,
+        Action::Detach(program, interface) => {
+            decapsulation::detach(&program.pin_path, program.mounted)?;
+            writeln!(out, "{interface}: takes nothing out of tunnels any more")?;
+        }
+        Action::Attach(wanted, _) => {
+            let Some(decapsulation) = &wanted.decapsulation else {
+                return Ok(());
             };
-            record.program = Some(Program {
-                pin_path: pin_path.clone(),
-                mounted,
-                mac: port.mac,
-            });
+            let mode = attach(wanted, decapsulation, &Port::find(&wanted.interface)?)?;
+            let (interface, tunnels) = (&wanted.interface, decapsulation.option());
+            writeln!(out, "{interface}: takes packets out of {tunnels} ({mode})")?;
         }
-        // Both, until the old one is gone.
-        let moved = old.filter(|old| {
-            let new = record.program.as_ref();
-            new.is_none_or(|new| new.pin_path != old.pin_path)
-        });
-        record.store(self.directory)?;
-        if let Some(old) = &moved {
-            decapsulation::detach(&old.pin_path, old.mounted)?;
-            writeln!(
-                out,
-                "{}: takes nothing out of tunnels any more",
-                wanted.interface
-            )?;
-        }
-        // First, for it is what a machine is likeliest to refuse; without its address on lo, what
-        // comes out of a tunnel is nobody's.
-        if let Some(decapsulation) = &wanted.decapsulation {
-            let mode = attach(&wanted, decapsulation, port)?;
-            self.attached.clone_from(&record.program);
-            let tunnels = decapsulation.option();
-            writeln!(
-                out,
-                "{}: takes packets out of {tunnels} ({mode})",
-                wanted.interface
-            )?;
-        }
-        for step in steps {
-            carry_out(&step)?;
+        Action::Step(step) => {
+            change(step)?;
             writeln!(out, "{step}")?;
-            self.done.push(step);
         }
-        Ok(())
     }
-
-    /// Takes back what was done, as far as it goes.
-    fn take_back(&self) {
-        for step in self.done.iter().rev() {
-            complain(carry_out(&step.reversed()));
-        }
-        let before = self.before.map(|before| &before.wanted);
-        match before.and_then(|wanted| Some((wanted, wanted.decapsulation.as_ref()?))) {
-            Some((wanted, decapsulation)) => complain(
-                Port::find(&wanted.interface)
-                    .and_then(|port| attach(wanted, decapsulation, &port).map(drop)),
-            ),
-            None => {
-                if let Some(program) = &self.attached {
-                    complain(decapsulation::detach(&program.pin_path, program.mounted));
-                }
-            }
-        }
-        complain(match self.before {
-            Some(before) => before.store(self.directory),
-            None => Record::remove(self.directory),
-        });
-    }
+    Ok(())
 }
 
-fn complain(result: anyhow::Result<()>) {
-    if let Err(error) = result {
-        tracing::error!("{error:#}");
+/// Takes back what was done, as far as it goes. The record of both setups stays if that is not all
+/// of the way.
+fn take_back(back: Vec<Action>, directory: &Path) {
+    let mut failed = false;
+    for action in back {
+        if failed && matches!(action, Action::Record(_) | Action::Forget) {
+            continue;
+        }
+        if let Err(error) = carry_out(&action, directory, &mut std::io::sink()) {
+            tracing::error!("{error:#}");
+            failed = true;
+        }
     }
 }
 
@@ -224,7 +194,7 @@ fn attach(
     })
 }
 
-fn carry_out(step: &Step) -> anyhow::Result<()> {
+fn change(step: &Step) -> anyhow::Result<()> {
     match step {
         Step::Sysctl { key, to, .. } => machine::set_sysctl(key, to),
         Step::Add(address) => machine::add(*address),
@@ -279,14 +249,16 @@ fn undo(directory: &Path, dry_run: bool, out: &mut dyn Write) -> anyhow::Result<
     // Addresses are the first of the steps: without them, the rest concerns nobody.
     for step in &steps {
         if !dry_run {
-            carry_out(step)?;
+            change(step)?;
         }
         writeln!(out, "{step}")?;
     }
-    if let Some(program) = &record.program {
+    for program in record.programs() {
         if !dry_run {
             decapsulation::detach(&program.pin_path, program.mounted)?;
         }
+    }
+    if record.programs().next().is_some() {
         let interface = &record.wanted.interface;
         writeln!(out, "{interface}: takes nothing out of tunnels any more")?;
     }

@@ -3,7 +3,7 @@
 
 use super::machine::{LO, Machine, full};
 use super::options::Wanted;
-use super::record::{Changed, Here, Record};
+use super::record::{Changed, Here, Program, Record};
 use crate::cli::Conflict;
 use anyhow::{bail, ensure};
 use std::fmt;
@@ -103,11 +103,84 @@ pub(super) fn effective(machine: &Machine, interface: &str, name: &str) -> i64 {
         .max(machine.number(&ipv4("all", name)))
 }
 
-/// What is to be done, and the record of it.
+/// What is to be done, and the record of it, without the program.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
     pub(super) record: Record,
+}
+
+/// One thing that a setup does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// The record is written.
+    Record(Record),
+    /// The record is removed.
+    Forget,
+    /// A program comes off the interface, or off that of a setup before.
+    Detach(Program, String),
+    /// A program is put on its interface, or told something else there.
+    Attach(Wanted, Program),
+    /// Another change.
+    Step(Step),
+}
+
+/// All that a setup with this program does, in order: a kill after any of it leaves a record of
+/// whatever there may be.
+pub(super) fn actions(
+    plan: Plan,
+    program: Option<Program>,
+    before: Option<&Record>,
+) -> Vec<Action> {
+    let Plan { steps, mut record } = plan;
+    record.program = program;
+    let both = before.map_or_else(|| record.clone(), |before| record.with(before));
+    let mut actions = vec![Action::Record(both.clone())];
+    let interface = before.map_or(String::new(), |before| before.wanted.interface.clone());
+    for program in both.leaving {
+        actions.push(Action::Detach(program, interface.clone()));
+    }
+    // Before the steps, for it is what a machine is likeliest to refuse; without its address on
+    // lo, what comes out of a tunnel is nobody's.
+    if let Some(program) = &record.program {
+        actions.push(Action::Attach(record.wanted.clone(), program.clone()));
+    }
+    actions.extend(steps.into_iter().map(Action::Step));
+    if before.is_some() {
+        actions.push(Action::Record(record));
+    }
+    actions
+}
+
+/// What takes back a setup that failed in the action after those that were `done`.
+pub(super) fn back(done: &[Action], failed: &Action, before: Option<&Record>) -> Vec<Action> {
+    if done.is_empty() {
+        return Vec::new();
+    }
+    let mut back = Vec::new();
+    let old = before.and_then(|before| Some((&before.wanted, before.program.as_ref()?)));
+    let is_program = |action: &Action| matches!(action, Action::Attach(..) | Action::Detach(..));
+    let touched = done.iter().chain([failed]).any(is_program);
+    // One that fails to attach leaves nothing by itself.
+    let new = done.iter().find_map(|action| match action {
+        Action::Attach(wanted, program) => Some((program, &wanted.interface)),
+        Action::Record(_) | Action::Forget | Action::Detach(..) | Action::Step(_) => None,
+    });
+    for action in done.iter().rev() {
+        if let Action::Step(step) = action {
+            back.push(Action::Step(step.reversed()));
+        }
+    }
+    if let Some((new, interface)) = new
+        && old.is_none_or(|(_, old)| old.pin_path != new.pin_path)
+    {
+        back.push(Action::Detach(new.clone(), interface.clone()));
+    }
+    if let Some((wanted, program)) = old.filter(|_| touched) {
+        back.push(Action::Attach(wanted.clone(), program.clone()));
+    }
+    back.push(before.map_or(Action::Forget, |before| Action::Record(before.clone())));
+    back
 }
 
 /// Plans the setup.
@@ -125,7 +198,6 @@ pub(super) fn setup(
         steps: Vec::new(),
         record: Record::new(here, wanted.clone()),
     };
-    plan.record.program = before.and_then(|before| before.program.clone());
     // Settings first: with the address and without them the host answers ARP for it.
     let needed = needed(wanted, machine);
     for need in &needed {

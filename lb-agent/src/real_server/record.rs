@@ -1,7 +1,8 @@
 //! What was changed on the machine, on disk, so that it can be undone.
 //!
 //! Written before anything is changed: what is in the record may not have been done, but nothing
-//! was done that is not in the record.
+//! was done that is not in the record. While one setup takes the place of another, the record is of
+//! both.
 
 use super::options::Wanted;
 use crate::cli::Conflict;
@@ -33,6 +34,9 @@ pub(crate) struct Record {
     pub(crate) added: Vec<IpAddr>,
     /// Where the program is, when there is one.
     pub(crate) program: Option<Program>,
+    /// Where programs of earlier setups are that go, as long as they may be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) leaving: Vec<Program>,
 }
 
 /// A setting that was changed.
@@ -90,12 +94,39 @@ impl Record {
             sysctls: Vec::new(),
             added: Vec::new(),
             program: None,
+            leaving: Vec::new(),
         }
     }
 
     /// The setting's change.
     pub(crate) fn sysctl(&self, key: &str) -> Option<&Changed> {
         self.sysctls.iter().find(|changed| changed.key == key)
+    }
+
+    /// All programs that may be there.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.program.iter().chain(&self.leaving)
+    }
+
+    /// The record of this and of an earlier setup, whose place it takes.
+    pub(crate) fn with(&self, before: &Self) -> Self {
+        let mut both = self.clone();
+        for changed in &before.sysctls {
+            if self.sysctl(&changed.key).is_none() {
+                both.sysctls.push(changed.clone());
+            }
+        }
+        for address in &before.added {
+            if !self.added.contains(address) {
+                both.added.push(*address);
+            }
+        }
+        for program in before.programs() {
+            if both.programs().all(|p| p.pin_path != program.pin_path) {
+                both.leaving.push(program.clone());
+            }
+        }
+        both
     }
 
     /// Reads the record of a directory; none when there is none, or when it is of an earlier boot.

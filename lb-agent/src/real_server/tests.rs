@@ -1,13 +1,15 @@
 use super::check::{self, Program};
 use super::machine::{Address, Answers, LO, Link, Machine, full};
 use super::options::{Decapsulation, Wanted};
-use super::plan::{self, Step, ipv4};
-use super::record::{Here, Record};
+use super::plan::{self, Action, Step, ipv4};
+use super::record::{self, Here, Record};
 use crate::cli::Conflict;
 use crate::config::XdpMode;
 use lb_common::api::AttachMode;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
@@ -327,6 +329,196 @@ proptest! {
             addresses
         };
         prop_assert_eq!(sorted(&now), sorted(&machine));
+    }
+}
+
+/// A machine with programs, and the record of what was changed on it.
+#[derive(Clone, Debug)]
+struct World {
+    machine: Machine,
+    programs: BTreeMap<PathBuf, Wanted>,
+    record: Option<Record>,
+}
+
+impl World {
+    fn new(machine: Machine) -> Self {
+        Self {
+            machine,
+            programs: BTreeMap::new(),
+            record: None,
+        }
+    }
+
+    /// What a setup would do.
+    fn actions(&self, wanted: &Wanted) -> Vec<Action> {
+        let here = Here::find().expect("a /proc");
+        let before = self.record.as_ref();
+        let plan = plan::setup(wanted, &self.machine, before, &here).expect("nothing in the way");
+        let program = wanted
+            .decapsulation
+            .as_ref()
+            .map(|decapsulation| record::Program {
+                pin_path: decapsulation.pin_path.clone(),
+                mounted: false,
+                mac: MAC,
+            });
+        plan::actions(plan, program, before)
+    }
+
+    /// Does these; each finds itself in the record.
+    fn act(&mut self, actions: &[Action]) {
+        for action in actions {
+            let recorded = |program: &record::Program| {
+                let mut programs = self.record.iter().flat_map(Record::programs);
+                programs.any(|other| other == program)
+            };
+            match action {
+                Action::Record(record) => self.record = Some(record.clone()),
+                Action::Forget => self.record = None,
+                Action::Attach(wanted, program) => {
+                    assert!(recorded(program), "{program:?}: {:?}", self.record);
+                    self.programs
+                        .insert(program.pin_path.clone(), wanted.clone());
+                }
+                Action::Detach(program, _) => {
+                    assert!(recorded(program), "{program:?}: {:?}", self.record);
+                    self.programs.remove(&program.pin_path);
+                }
+                Action::Step(step) => {
+                    let record = self.record.as_ref().expect("a record first");
+                    let is_recorded = match step {
+                        Step::Sysctl { key, .. } => record.sysctl(key).is_some(),
+                        Step::Add(address) | Step::Remove(address) => {
+                            record.added.contains(address)
+                        }
+                    };
+                    assert!(is_recorded, "{step}: {record:?}");
+                    carry_out(&mut self.machine, std::slice::from_ref(step));
+                }
+            }
+        }
+    }
+
+    /// Undoes all that is in the record; says what stays.
+    fn undo(&mut self) -> Vec<String> {
+        let Some(record) = self.record.take() else {
+            return Vec::new();
+        };
+        let (steps, stay) = plan::undo(&record, &self.machine);
+        carry_out(&mut self.machine, &steps);
+        for program in record.programs() {
+            self.programs.remove(&program.pin_path);
+        }
+        stay
+    }
+
+    /// Settings, addresses and programs, in order.
+    fn state(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+        let mut addresses = self.machine.addresses.clone();
+        addresses.sort_by_key(|a| (a.interface.clone(), a.address));
+        (
+            self.machine.sysctls.clone(),
+            addresses,
+            self.programs.clone(),
+        )
+    }
+}
+
+/// Setups of which each needs something that the next does not.
+fn different_setups() -> [Wanted; 4] {
+    let at = |mut wanted: Wanted, pin_path: &str| {
+        if let Some(decapsulation) = &mut wanted.decapsulation {
+            decapsulation.pin_path = pin_path.into();
+        }
+        wanted
+    };
+    [
+        at(wanted(&["10.0.0.100"], &["ipip"]), "/sys/fs/bpf/a"),
+        at(wanted(&["10.0.0.101"], &["gue"]), "/sys/fs/bpf/b"),
+        Wanted {
+            interface: "eth1".to_owned(),
+            ..wanted(&["10.0.0.101", "10.0.0.102"], &[])
+        },
+        at(wanted(&["fd00::100"], &["gre"]), "/sys/fs/bpf/a"),
+    ]
+}
+
+fn strict() -> World {
+    let mut machine = machine();
+    machine
+        .sysctls
+        .insert(ipv4("all", "rp_filter"), "1".to_owned());
+    World::new(machine)
+}
+
+#[test]
+fn a_setup_over_another_that_is_killed_anywhere_is_undone() {
+    let original = strict();
+    for first in different_setups() {
+        let mut before = original.clone();
+        before.act(&before.actions(&first));
+        for second in different_setups() {
+            let actions = before.actions(&second);
+            for done in 0..=actions.len() {
+                let mut killed = before.clone();
+                killed.act(&actions[..done]);
+                let place = format!("{first:?}, then {done} actions of {actions:?}");
+                // By itself, and by way of another setup, killed when it was recorded.
+                for third in different_setups() {
+                    let mut twice = killed.clone();
+                    twice.act(&twice.actions(&third)[..1]);
+                    assert_eq!(twice.undo(), Vec::<String>::new(), "{place}, {third:?}");
+                    assert_eq!(twice.state(), original.state(), "{place}, {third:?}");
+                }
+                assert_eq!(killed.undo(), Vec::<String>::new(), "{place}");
+                assert_eq!(killed.state(), original.state(), "{place}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_setup_over_another_leaves_nothing_of_that() {
+    let mut world = strict();
+    for wanted in different_setups() {
+        world.act(&world.actions(&wanted));
+        let mut fresh = strict();
+        fresh.act(&fresh.actions(&wanted));
+        assert_eq!(world.state(), fresh.state(), "{wanted:?}");
+        let record = world.record.as_ref().expect("a record");
+        let fresh = fresh.record.expect("a record");
+        assert_eq!(
+            Vec::from_iter(record.programs()),
+            Vec::from_iter(fresh.programs())
+        );
+        assert_eq!(
+            (&record.added, &record.sysctls),
+            (&fresh.added, &fresh.sysctls)
+        );
+    }
+}
+
+#[test]
+fn a_setup_that_fails_anywhere_leaves_the_one_before() {
+    let original = strict();
+    let firsts = different_setups().map(Some);
+    for first in firsts.into_iter().chain([None]) {
+        let mut before = original.clone();
+        if let Some(first) = &first {
+            before.act(&before.actions(first));
+        }
+        for second in different_setups() {
+            let actions = before.actions(&second);
+            for (done, failed) in actions.iter().enumerate() {
+                let mut world = before.clone();
+                world.act(&actions[..done]);
+                let place = format!("{first:?}, then {done} actions of {actions:?}");
+                let back = plan::back(&actions[..done], failed, before.record.as_ref());
+                world.act(&back);
+                assert_eq!(world.state(), before.state(), "{place}");
+                assert_eq!(world.record, before.record, "{place}");
+            }
+        }
     }
 }
 

@@ -22,8 +22,10 @@ pub enum Setting {
     /// Whether tunnels honour DF and their paths' MTU.
     PmtuDisc,
     /// Whether ICMP errors about no known connection are scheduled as what they quote.
+    /// lb does not: only 0 is taken.
     ScheduleIcmp,
-    /// Whether servers are told when they send for connections that are not known.
+    /// Whether servers are told when they send for connections that are not known. lb does not:
+    /// only 0 is taken.
     NatIcmpSend,
 }
 
@@ -73,10 +75,11 @@ impl Setting {
             Self::SloppySctp => "1 takes SCTP associations up in their middle",
             Self::PmtuDisc => "1 has tunnels honour DF and the MTU of their paths",
             Self::ScheduleIcmp => {
-                "1 schedules ICMP errors about no known connection as the packet they quote"
+                "0: ICMP errors about no known connection are not scheduled; lb has no 1 yet"
             }
             Self::NatIcmpSend => {
-                "1 tells masqueraded servers that no connection is known to what they send"
+                "0: masqueraded servers are not told that no connection is known to what they \
+                 send; lb has no 1 yet"
             }
         }
     }
@@ -90,7 +93,15 @@ impl Setting {
     /// The greatest value.
     #[must_use]
     pub const fn most(self) -> u32 {
-        if let Self::ConnReuseMode = self { 3 } else { 1 }
+        match self {
+            Self::ConnReuseMode => 3,
+            Self::ScheduleIcmp | Self::NatIcmpSend => 0,
+            Self::ExpireNodestConn
+            | Self::ExpireQuiescentTemplate
+            | Self::SloppyTcp
+            | Self::SloppySctp
+            | Self::PmtuDisc => 1,
+        }
     }
 
     /// The value that ipvs starts with.
@@ -120,8 +131,7 @@ impl Setting {
             Self::SloppyTcp => settings::SLOPPY_TCP,
             Self::SloppySctp => settings::SLOPPY_SCTP,
             Self::PmtuDisc => settings::PMTU_DISC,
-            Self::ScheduleIcmp => settings::SCHEDULE_ICMP,
-            Self::NatIcmpSend => settings::NAT_ICMP_SEND,
+            Self::ScheduleIcmp | Self::NatIcmpSend => 0,
         };
         if value == 0 { 0 } else { bit }
     }
@@ -138,12 +148,16 @@ impl Setting {
                 message: format!("no setting {name}: there are {names}"),
             });
         };
-        match value {
-            Some(value) if value > setting.most() => Err(Refusal {
-                kind: RefusalKind::Range,
-                message: format!("{name}: {value} is not within 0 to {}", setting.most()),
+        match (value, setting.most()) {
+            (Some(1..), 0) => Err(Refusal {
+                kind: RefusalKind::Unsupported,
+                message: format!("{name}: lb does not have it yet, and takes 0 only"),
             }),
-            Some(_) | None => Ok(setting),
+            (Some(value), most) if value > most => Err(Refusal {
+                kind: RefusalKind::Range,
+                message: format!("{name}: {value} is not within 0 to {most}"),
+            }),
+            (Some(_) | None, _) => Ok(setting),
         }
     }
 }
@@ -210,7 +224,11 @@ mod tests {
         let mut seen = 0;
         for setting in Setting::ALL {
             let bits = setting.bits(setting.most());
-            assert_eq!((seen & bits, bits == 0), (0, false), "{setting}");
+            assert_eq!(
+                (seen & bits, bits == 0),
+                (0, setting.most() == 0),
+                "{setting}"
+            );
             seen |= bits;
         }
     }
@@ -230,5 +248,21 @@ mod tests {
         );
         let refusal = Setting::check("pmtu_disc", Some(2)).unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::Range);
+    }
+
+    #[test]
+    fn what_ipvs_has_and_lb_has_not_takes_only_what_lb_does() {
+        for name in ["nat_icmp_send", "schedule_icmp"] {
+            let refusal = Setting::check(name, Some(1)).unwrap_err();
+            assert_eq!(refusal.kind, RefusalKind::Unsupported);
+            assert!(
+                refusal.message.contains("does not have it yet"),
+                "{}",
+                refusal.message
+            );
+            for value in [None, Some(0)] {
+                assert_eq!(Setting::check(name, value).unwrap().name(), name);
+            }
+        }
     }
 }

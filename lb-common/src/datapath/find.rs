@@ -1,6 +1,6 @@
 //! Which service a packet is for (net/netfilter/ipvs/ip_vs_ctl.c: `ip_vs_service_find`).
 
-use super::{Packet, Stages, Tables};
+use super::{Packet, Stages, Tables, follow};
 use crate::addr::{Addr, Port, protocol};
 use crate::flow::{Tuple, Word};
 use crate::layout::{MarkRule, features};
@@ -11,7 +11,7 @@ use crate::service::{Key, directory};
 pub(super) const FURTHER: u32 =
     features::ANY_PORT | features::FTP | features::MARKS | features::EXPECTED;
 
-/// A record that does not exist, for packets of which the flow is known.
+/// A record that does not exist, for packets of known flows of which the service is gone.
 const KNOWN: u32 = u32::MAX - 1;
 
 /// The record of the service with the packet's address, protocol and port.
@@ -49,8 +49,12 @@ pub fn further<T: Stages>(tables: &T, packet: &Packet, exact: Option<u32>) -> Op
     let (features, tuple) = (tables.features(), &packet.tuple);
     if features & features::MARKS != 0 {
         let key = tuple.key(tables.flow_seed());
-        if tables.find_flow(&key, tuple, tables.now()).is_some() {
-            return exact.or(Some(KNOWN));
+        if let Some((_, word)) = tables.find_flow(&key, tuple, tables.now())
+            && !follow::may_reopen(tables, packet, word)
+        {
+            let service = tables.server_service(word.server());
+            let record = service.and_then(|service| tables.record(service));
+            return record.or(exact).or(Some(KNOWN));
         }
         let mark = mark(tables, tuple);
         if mark != 0

@@ -93,6 +93,9 @@ fn early<T: Tables>(tables: &T, packet: &Packet) -> Reason {
 }
 
 /// What all fragments of a packet are found by.
+///
+/// deviates: of an IPv6 packet with another extension header behind the fragment header, only the
+/// first fragment goes to the server: the later ones do not tell which protocol it is.
 #[inline(always)]
 #[must_use]
 pub const fn tuple(packet: &Packet) -> Tuple {

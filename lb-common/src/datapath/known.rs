@@ -10,8 +10,8 @@ use crate::reason::Reason;
 use crate::state::Direction;
 use crate::wire::Frame;
 
-/// Decides on a plain packet of a known flow, or of no service at all; [`Ending::FURTHER`] for
-/// all others.
+/// Decides on a plain packet of a known flow, or for an address of no service;
+/// [`Ending::FURTHER`] for all others.
 #[inline(always)]
 pub fn known<F: Frame, T: Stages>(frame: &mut F, tables: &T) -> Ending {
     let Some(packet) = parse::plain(frame) else {
@@ -29,13 +29,7 @@ pub fn known<F: Frame, T: Stages>(frame: &mut F, tables: &T) -> Ending {
     {
         return Ending::of(Ok(verdict));
     }
-    if find::service(tables, &packet.tuple).is_none() {
-        return stranger(frame, tables, &packet, features);
-    }
-    if !ours {
-        return Ending::of(Err(Reason::OtherHost));
-    }
-    // It is no known flow's, or whoever sent it may have to be told.
+    // It is no known flow's, or no service's, or whoever sent it may have to be told.
     Ending::further()
 }
 
@@ -49,7 +43,7 @@ fn request<F: Frame, T: Stages>(
     let now = tables.now();
     let key = packet.tuple.key(tables.flow_seed());
     let (entry, word) = tables.find_flow(&key, &packet.tuple, now)?;
-    if packet.is_tcp() && packet.is_syn() {
+    if packet.is_syn() {
         return None;
     }
     let (flags, way) = tables.server(word.server())?;
@@ -79,7 +73,7 @@ fn request<F: Frame, T: Stages>(
     Some(forward::forward(frame, tables, packet, word, flags, way))
 }
 
-/// A packet for no service: other people's, or a masqueraded server's.
+/// A packet for an address of no service: other people's, or a masqueraded server's.
 #[inline(always)]
 fn stranger<F: Frame, T: Stages>(
     frame: &mut F,

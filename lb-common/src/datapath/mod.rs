@@ -2,10 +2,11 @@
 //!
 //! [`process`] is the list of stages, and each stage has its file:
 //!
-//! [`known`] sees nearly all packets to their end. The rest: [`parse`] bytes to a [`Packet`] -> [`find`] its service -> flow lookup -> hit: [`follow`] its
-//! state -> miss: [`open`] a flow, by its client's template if it [`persist`]s -> [`forward`]
-//! -> count. Servers' packets back to clients take [`reply`] instead, later fragments
-//! [`fragment`], ICMP errors [`error`]. What cannot go on may be [`answer`]ed.
+//! [`known`] sees nearly all packets to their end. The rest: [`parse`] bytes to a [`Packet`] ->
+//! [`find`] its service -> flow lookup -> hit: [`follow`] its state -> miss: [`open`] a flow, by its
+//! client's template if it [`persist`]s -> [`forward`] -> count. Servers' packets back to clients take
+//! [`reply`] instead, later fragments [`fragment`], ICMP errors [`error`]. What cannot go on may be
+//! [`answer`]ed.
 
 mod answer;
 mod ending;
@@ -276,8 +277,8 @@ fn open<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Rea
         } else {
             tables.schedule(packet, record)
         };
-        if made.has(Choice::TO_RECALL) {
-            made = tables.recall(packet, record, made);
+        if choice.has(Choice::TO_RECALL) {
+            made = tables.recall(packet, record, made.with(Choice::FRESH));
         }
         if made.has(Choice::TO_PRUNE) {
             made = tables.prune(packet, record, made);
@@ -292,12 +293,17 @@ fn open<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Rea
         tables.begin_template(packet, record, chosen);
     }
     let word = chosen.without(Word::NEW_TEMPLATE);
-    if !word.has(Word::ONE_PACKET) && !tables.enter_connection(packet, word) {
-        return tables.without_entry(packet, record, word);
-    }
     let (flags, _) = tables.server(word.server()).ok_or(Reason::Inconsistent)?;
-    if flags & server_flags::METHOD == server_flags::MASQUERADE {
-        tables.keep_reply(packet, word);
+    let masqueraded = flags & server_flags::METHOD == server_flags::MASQUERADE;
+    // First of all: without it the server's packets would leave with the server's own address.
+    if masqueraded && !tables.keep_reply(packet, word) {
+        return Err(Reason::NoRoom);
+    }
+    if !word.has(Word::ONE_PACKET) && !tables.enter_connection(packet, word) {
+        if masqueraded {
+            return Err(Reason::NoRoom);
+        }
+        return tables.without_entry(packet, record, word);
     }
     Ok(word)
 }

@@ -81,8 +81,13 @@ pub fn choose<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Cho
     let untracked = tables
         .untracked(service.id)
         .is_some_and(|until| !until.is_past(tables.now()));
-    if untracked && !packet.is_syn() {
+    let is_datagram = packet.tuple.protocol == protocol::UDP;
+    if untracked && (is_datagram || !packet.opens()) {
         // It may be of a flow that found no room when it opened: where that one went, go on.
+        //
+        // deviates: for as long as a flow without an entry may live, so it is with every new UDP
+        // flow of the service, whatever its scheduler and templates say. ipvs drops what it has no
+        // room for.
         return Ok(Choice::of(tables.schedule_stateless(record, &key)));
     }
     if !may_open(tables, packet) {
@@ -235,7 +240,7 @@ pub fn without_entry<T: Stages>(
         .schedule_stateless(record, &key)
         .ok_or(refusal(service, packet))?;
     // Of a datagram nobody can tell whether it is the flow's first.
-    if packet.is_syn() {
+    if packet.tuple.protocol != protocol::UDP && packet.opens() {
         tables.count_flow(server, Counts::default().scheduled());
     }
     let longest = match packet.tuple.protocol {
@@ -262,8 +267,9 @@ pub(super) fn count_lost<T: Tables>(tables: &T, lost: Word, now: Tick, own: bool
 
 /// The class of a flow after its first packet.
 ///
-/// A TCP flow that is first seen in its middle is half-open until it is seen again: a flood of
-/// stray segments must not fill the table with flows that never make room.
+/// deviates: a TCP flow that is first seen in its middle (`sloppy_tcp`) is half-open until it is seen
+/// again, in ipvs established: a flood of stray segments must not fill the table with flows that never
+/// make room.
 #[inline(always)]
 fn first_class(packet: &Packet, masqueraded: bool) -> Class {
     let direction = if masqueraded {

@@ -24,7 +24,7 @@ pub struct Packet {
     pub ttl: u8,
     /// TCP's control bits; for SCTP the first chunk's [`sctp::Event`]; else 0.
     pub flags: u8,
-    /// [`Kind`].
+    /// One of [`kind`].
     pub kind: u8,
     /// Where its network header begins: 14, and 4 more for each VLAN tag.
     pub network: u8,
@@ -56,7 +56,7 @@ impl Packet {
     #[inline(always)]
     #[must_use]
     pub const fn is_syn(&self) -> bool {
-        self.flags & (SYN | RST) == SYN
+        self.is_tcp() && self.flags & (SYN | RST) == SYN
     }
 
     /// Whether the packet may begin a flow: a SYN that is no reset, an INIT, or any datagram
@@ -65,7 +65,7 @@ impl Packet {
     #[must_use]
     pub const fn opens(&self) -> bool {
         match self.tuple.protocol {
-            protocol::TCP => self.is_syn(),
+            protocol::TCP => self.flags & (SYN | RST) == SYN,
             protocol::SCTP => self.flags == sctp::Event::Init as u8,
             _ => true,
         }

@@ -118,11 +118,12 @@ pub trait Stages: Tables + Sized {
         schedule_stateless(self, record, key)
     }
 
-    fn keep_reply(&self, packet: &Packet, word: Word) {
-        if let Some((tuple, back)) = keep_reply(self, packet, word) {
-            let word = word.with(Word::REPLY);
-            self.enter(packet, &tuple, word, back);
-        }
+    /// Keeps the server's half of a flow; false when there is no room for it.
+    fn keep_reply(&self, packet: &Packet, word: Word) -> bool {
+        let Some((tuple, back)) = keep_reply(self, packet, word) else {
+            return true;
+        };
+        self.enter(packet, &tuple, word.with(Word::REPLY), back)
     }
 
     /// [`hold_template`] for the connection that a client's packet is of.

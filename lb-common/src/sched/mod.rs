@@ -152,7 +152,7 @@ impl Choice {
     /// Some server has less than half as many active connections as its weight says.
     const LIGHT: u32 = 1 << 26;
     /// It is what would be chosen without memory.
-    const FRESH: u32 = 1 << 27;
+    pub const FRESH: u32 = 1 << 27;
 
     /// The choice of this server.
     #[inline(always)]
@@ -169,7 +169,15 @@ impl Choice {
     #[must_use]
     pub const fn to_schedule(scheduler: u32) -> Self {
         let in_turn = scheduler == Kind::Rr as u32 || scheduler == Kind::Wrr as u32;
-        Self::NONE.with(Self::TO_SCHEDULE | if in_turn { Self::IN_TURN } else { 0 })
+        let remembers = scheduler == Kind::Lblc as u32 || scheduler == Kind::Lblcr as u32;
+        let choice = Self::NONE.with(Self::TO_SCHEDULE);
+        if in_turn {
+            choice.with(Self::IN_TURN)
+        } else if remembers {
+            choice.with(Self::TO_RECALL)
+        } else {
+            choice
+        }
     }
 
     /// The choice's bits.
@@ -352,8 +360,6 @@ pub fn schedule<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Choice {
     const SH: u32 = Kind::Sh as u32;
     const MH: u32 = Kind::Mh as u32;
     const TWOS: u32 = Kind::Twos as u32;
-    const LBLC: u32 = Kind::Lblc as u32;
-    const LBLCR: u32 = Kind::Lblcr as u32;
 
     let Some(service) = tables.service(record) else {
         return Choice::NONE;
@@ -374,9 +380,6 @@ pub fn schedule<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Choice {
     let mut choice = Choice::of(step.server());
     if step.is_any_light() {
         choice = choice.with(Choice::LIGHT);
-    }
-    if kind == LBLC || kind == LBLCR {
-        choice = choice.with(Choice::TO_RECALL | Choice::FRESH);
     }
     choice
 }

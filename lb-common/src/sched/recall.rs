@@ -89,7 +89,7 @@ const LBLCR: u32 = Kind::Lblcr as u32;
 /// walk of many adds nothing: without it, it would go round several times.
 #[inline(always)]
 fn links<T: Tables>(tables: &T) -> u32 {
-    const MOST: u32 = 1 << 16;
+    const MOST: u32 = 1 << 12;
 
     if tables.blur() == 0 { MOST } else { 1 }
 }
@@ -118,11 +118,9 @@ impl<T: Stages> Body for Least<'_, T> {
     fn turn(&mut self) -> bool {
         let server = self.server;
         if self.service.scheduler == LBLCR {
+            // A link that gave way to another flow ends the set.
             let link = follow(self.tables, self.packet, self.service, server);
-            let Some((_, word)) = link else {
-                return true;
-            };
-            self.server = word.server();
+            self.server = link.map_or(server, |(_, word)| word.server());
         }
         self.has_fresh |= u64::from(server == self.fresh);
         self.weigh(server);
@@ -164,6 +162,8 @@ pub fn prune<T: Tables>(tables: &T, packet: &Packet, record: u32, choice: Choice
     let Some((entry, word)) = tables.find_flow(&key, &tuple, tables.now()) else {
         return choice;
     };
+    // Of a set of one server nobody asks when it changed.
+    tables.set_flow_back(entry, tables.now().bits());
     let mut set = Most {
         tables,
         packet,
@@ -172,18 +172,16 @@ pub fn prune<T: Tables>(tables: &T, packet: &Packet, record: u32, choice: Choice
         word,
         owner: word.server(),
         rest: word.server(),
-        any: 0,
-        several: 0,
         load: Load::MOST,
         most_entry: entry,
         most_word: Word::VOID,
     };
     tables.repeat(links(tables), &mut set);
-    if set.several == 0 || set.most_word == Word::VOID {
+    // Of a set of one server, it itself would take its place.
+    if set.most_word == Word::VOID || set.most_word.server() == set.rest {
         return choice;
     }
     tables.continue_flow(set.most_entry, set.most_word, set.most_word.to(set.rest));
-    tables.set_flow_back(entry, tables.now().bits());
     let most = Some(set.most_word.server());
     if choice.has(Choice::FRESH) && choice.server() == most {
         return choice.with(Choice::TO_REMEMBER);
@@ -204,9 +202,6 @@ struct Most<'a, T: Tables> {
     owner: u32,
     /// The server that takes the most loaded one's place in the entry that names it.
     rest: u32,
-    /// Not 0 when there is a server, and when there is another.
-    any: u32,
-    several: u32,
     /// The most loaded server's load.
     load: Load,
     /// The entry that names the most loaded server, and its word; void for none.
@@ -219,10 +214,8 @@ impl<T: Tables> Body for Most<'_, T> {
     fn turn(&mut self) -> bool {
         let server = self.word.server();
         let link = follow(self.tables, self.packet, self.service, server);
-        let Some((entry, word)) = link else {
-            return true;
-        };
-        (self.any, self.several) = (1, self.any);
+        // A link that gave way to another flow ends the set.
+        let (entry, word) = link.unwrap_or((self.entry, self.word));
         if let Some((_, load)) = load(self.tables, server)
             && (self.most_word == Word::VOID || self.load.is_less(load))
         {

@@ -106,6 +106,21 @@ impl Ipv4<'_> {
         self.0[9] = protocol;
     }
 
+    /// Writes the whole of a header without options, given as five words as they lie, and makes its
+    /// checksum, for which there are zeroes.
+    ///
+    /// What was written by bytes would have to reach memory before it could be summed as words.
+    #[inline(always)]
+    pub fn set_words(&mut self, words: [u32; 5]) {
+        let [a, b, c, d, e] = words;
+        let sum = u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d) + u64::from(e);
+        let [high, low] = checksum::field(sum).to_ne_bytes();
+        let c = c | u32::from_ne_bytes([0, 0, high, low]);
+        for (place, word) in self.0.chunks_exact_mut(4).zip([a, b, c, d, e]) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+    }
+
     /// Makes the checksum right, of a header without options.
     #[inline(always)]
     pub fn fill_checksum(&mut self) {

@@ -22,7 +22,8 @@ pub(super) const SETTING: Verb = Verb {
     about: "show settings, or change one, by the names of ipvs's sysctls",
     details: &[
         "They are conn_reuse_mode, expire_nodest_conn, expire_quiescent_template, \
-         nat_icmp_send, pmtu_disc, schedule_icmp, sloppy_sctp and sloppy_tcp. A change counts from \
+         nat_icmp_send, pmtu_disc, schedule_icmp, sloppy_sctp and sloppy_tcp; of these, lb has \
+         nat_icmp_send and schedule_icmp only as 0 yet. A change counts from \
          the next packet on and survives the agent. NAME=default gives the value back to the \
          agent's configuration, where they stand below `settings:', and from there to ipvs's own.",
     ],

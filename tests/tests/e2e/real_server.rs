@@ -201,6 +201,39 @@ fn undoing_leaves_the_machine_as_it_was() -> Result<()> {
 }
 
 #[test]
+fn a_setup_under_another_pin_path_takes_the_place_of_the_first() -> Result<()> {
+    let scene = Scene::new(1)?;
+    let server = bare(&scene)?;
+    let elsewhere = server.pinned_elsewhere();
+    let before = state(&server)?;
+    for (now, other) in [
+        (&server, &elsewhere),
+        (&elsewhere, &server),
+        (&server, &elsewhere),
+    ] {
+        let mut setup = now.ctl("setup", options());
+        succeed(setup.args(["--decapsulate", "ipip"]))?;
+        assert!(!program(server.host(), "eth0")?.is_null());
+        assert!(now.pins().exists() && !other.pins().exists());
+    }
+    // What is refused once the old program is gone puts it back: the map has room for 4,096.
+    let after = state(&server)?;
+    let many: Vec<String> = (0..4097)
+        .map(|at| format!("10.1.{}.{}", at / 250, at % 250))
+        .collect();
+    let mut setup = elsewhere.ctl("setup", ["--interface", "eth0", "--decapsulate", "gre"]);
+    let output = setup.args(["--vip", &many.join(",")]).output()?;
+    assert_eq!(output.status.code(), Some(ENVIRONMENT), "{}", said(&output));
+    assert!(server.pins().exists() && !elsewhere.pins().exists());
+    assert_eq!(differences(&state(&server)?, &after), NONE);
+    // Wherever the pins are is in the record.
+    succeed(&mut elsewhere.ctl("undo", NONE))?;
+    assert_eq!(differences(&state(&server)?, &before), NONE);
+    assert!(!server.pins().exists() && !elsewhere.pins().exists());
+    Ok(())
+}
+
+#[test]
 fn what_check_finds_its_fixes_mend() -> Result<()> {
     let scene = Scene::new(1)?;
     let server = bare(&scene)?;

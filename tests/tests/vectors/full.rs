@@ -3,7 +3,8 @@
 //! The table has one bucket, so that every flow competes for the same four entries.
 
 use lb_common::datapath::Tables as _;
-use lb_common::layout::Sizes;
+use lb_common::flow::Word;
+use lb_common::layout::{Sizes, features, server_flags};
 use lb_common::reason::Reason;
 use lb_common::sched::Kind::Rr;
 use lb_common::state::tcp::State::{Established, SynRecv};
@@ -12,6 +13,7 @@ use lb_tests::case::{
 };
 use lb_tests::packet::flags::{ACK, FIN, RST, SYN};
 use lb_tests::packet::{tcp, udp};
+use std::net::IpAddr;
 
 const VIP: &str = "10.0.0.100:80";
 const ONE_BUCKET: Sizes = Sizes { flows: 2, ..SIZES };
@@ -274,4 +276,34 @@ fn flows_without_an_entry_are_known_by_hash_for_a_while() {
         to(server).active(server, 1).active(0, -1).flows(1)
     });
     assert_eq!(taken, server);
+}
+
+#[test]
+fn a_masqueraded_flow_without_room_is_refused() {
+    let case = four("masqueraded").change(|tables| {
+        tables.control.features |= features::MASQUERADE;
+        for server in &mut tables.servers[..SERVERS as usize] {
+            server.flags |= server_flags::MASQUERADE;
+            // What is translated into itself is as by direct routing.
+            server.addr = IpAddr::from([10, 0, 0, 100]).into();
+            server.port = 80;
+        }
+    });
+    // Two entries each.
+    let case = (0..2).fold(case, |case, n| {
+        case.send(&tcp(&client(n), VIP, SYN), opens(n).flows(1))
+    });
+    let case = case.change(|tables| {
+        let mut bucket = tables.flows[0].get();
+        for [_, bits] in &mut bucket.entries {
+            let word = Word::from_bits(*bits);
+            *bits = word.moved(Established.into(), word.deadline()).bits();
+        }
+        tables.flows[0].set(bucket);
+    });
+    // Its server's answers would leave with the server's own address.
+    let _ = case.send(
+        &tcp(&client(2), VIP, SYN),
+        refused(Reason::NoRoom).event(Reason::Untracked),
+    );
 }

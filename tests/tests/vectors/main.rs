@@ -13,6 +13,7 @@ mod full;
 mod helpers;
 mod icmp;
 mod ipv6;
+mod marks;
 mod masquerade;
 mod random;
 mod refuse;

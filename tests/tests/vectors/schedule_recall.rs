@@ -1,6 +1,7 @@
 //! What lblc and lblcr remember of a destination. Servers are named as in `schedule`.
 
 use crate::schedule::{VIP, picks, reweigh, service, with_thresholds};
+use lb_common::flow::Word;
 use lb_common::layout::{Sizes, server_flags};
 use lb_common::memory::Memory;
 use lb_common::reason::Reason;
@@ -65,6 +66,38 @@ fn lblcr_remembers_servers_that_are_gone() {
         tables.services[0].len = 1;
     });
     let _ = case.send(&tcp("192.0.2.8:1", VIP, SYN), opens(0));
+}
+
+#[test]
+fn a_link_of_lblcrs_set_that_gave_way_ends_it() {
+    for lost in 0..2 {
+        // C, then B, then A come in; A's entry names B, B's names C, and C's itself.
+        let case = open(service("lblcr, a link lost", Lblcr, &[2, 2, 2]), 1, 0, 2);
+        let case = picks(case, 0, "C C");
+        let case = open(case, 2, 1, 1);
+        let case = picks(case, 2, "B B");
+        let case = open(case, 3, 2, 1);
+        let case = case.change(|tables| {
+            let names_c = |bits: u64| {
+                let word = Word::from_bits(bits);
+                word.class() == Class::CACHE && word.server() == 0
+            };
+            let mut seen = 0;
+            for cell in &tables.flows {
+                let mut bucket = cell.get();
+                for entry in bucket.entries.iter_mut().filter(|entry| names_c(entry[1])) {
+                    if seen == lost {
+                        *entry = [0; 2];
+                    }
+                    seen += 1;
+                }
+                cell.set(bucket);
+            }
+            assert_eq!(seen, 2, "B's entry and C's");
+        });
+        // The servers up to there are of the set still: no entry is made.
+        let _ = picks(case, 4, "A");
+    }
 }
 
 #[test]

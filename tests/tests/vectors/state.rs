@@ -124,7 +124,7 @@ fn every_state_and_event() {
 }
 
 /// Puts the only flow into a state, and its server's counts right.
-fn put(tables: &mut Memory, state: State) {
+pub(crate) fn put(tables: &mut Memory, state: State) {
     let class = Class::from(state);
     for cell in &tables.flows {
         let mut bucket = cell.get();

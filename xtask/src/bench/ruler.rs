@@ -235,8 +235,9 @@ impl Expect {
     fn check_earlier(&self, packets: u64, before: &Sums, after: &Sums) -> anyhow::Result<()> {
         let readdressed = after.readdressed - before.readdressed;
         let due = if self.readdressed { packets } else { 0 };
+        // As many flows may not be in the table as `Counted::check` allows.
         ensure!(
-            readdressed == due,
+            readdressed <= due && readdressed * 1000 >= due * 999,
             "{readdressed} of {packets} packets were readdressed, not {due}"
         );
         let grown = after.grown.wrapping_sub(before.grown);

@@ -61,6 +61,17 @@ impl Background {
         self.signal(Signal::SIGTERM)
     }
 
+    /// Sends SIGINT, as Ctrl-C does, and does not wait.
+    ///
+    /// # Errors
+    /// When the process cannot be signalled.
+    pub fn interrupt(&mut self) -> Result<()> {
+        if self.ended()?.is_none() {
+            self.send(Signal::SIGINT)?;
+        }
+        Ok(())
+    }
+
     /// The exit status, if the process has ended.
     ///
     /// # Errors
@@ -84,11 +95,15 @@ impl Background {
         if let Some(status) = self.ended()? {
             return Ok(status);
         }
-        let pid = Pid::from_raw(self.pid().cast_signed());
-        kill(pid, signal).with_context(|| format!("cannot send {signal} to {}", self.label))?;
+        self.send(signal)?;
         self.child
             .wait()
             .with_context(|| format!("cannot wait for {}", self.label))
+    }
+
+    fn send(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.pid().cast_signed());
+        kill(pid, signal).with_context(|| format!("cannot send {signal} to {}", self.label))
     }
 }
 

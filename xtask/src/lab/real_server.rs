@@ -51,6 +51,18 @@ impl<'a> RealServer<'a> {
         &self.pins
     }
 
+    /// The same with another pin path.
+    #[must_use]
+    pub fn pinned_elsewhere(&self) -> Self {
+        Self {
+            host: self.host,
+            programs: self.programs.clone(),
+            pins: self
+                .pins
+                .with_file_name(format!("{}-elsewhere", self.host.name())),
+        }
+    }
+
     /// Where it is recorded what to undo.
     #[must_use]
     pub fn state(&self) -> PathBuf {

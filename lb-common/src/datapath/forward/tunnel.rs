@@ -384,15 +384,15 @@ impl Outer {
             port: _,
         } = self.tunnel;
         if is_v4 {
-            let mut ip = Ipv4::at(frame, at)?;
-            ip.set_type_of_service(self.traffic_class);
-            ip.set_total_length(self.bytes);
-            ip.set_identification_word(self.identification.to_be(), self.dont_fragment);
-            ip.set_ttl(self.ttl);
-            ip.set_protocol(self.protocol);
-            ip.set_source_word(source.v4_word());
-            ip.set_destination_word(destination.v4_word());
-            ip.fill_checksum();
+            let [high, low] = self.bytes.to_be_bytes();
+            let [first, second] = self.identification.to_be_bytes();
+            Ipv4::at(frame, at)?.set_words([
+                u32::from_ne_bytes([0x45, self.traffic_class, high, low]),
+                u32::from_ne_bytes([first, second, u8::from(self.dont_fragment) << 6, 0]),
+                u32::from_ne_bytes([self.ttl, self.protocol, 0, 0]),
+                source.v4_word(),
+                destination.v4_word(),
+            ]);
         } else {
             let mut ip = Ipv6::at(frame, at)?;
             ip.set_traffic_class_and_flow_label(self.traffic_class, 0);
