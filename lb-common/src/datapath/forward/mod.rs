@@ -16,6 +16,9 @@ use crate::reason::Reason;
 use crate::wire::Frame;
 
 /// Rewrites a frame for its server, counts it, and says where it leaves.
+///
+/// deviates: the method is the one that the server has now. In ipvs a connection keeps the one that the
+/// server had when it began (`ip_vs_bind_xmit`).
 #[inline(always)]
 pub(super) fn forward<F: Frame, T: Stages>(
     frame: &mut F,
