@@ -22,7 +22,7 @@ impl Ending {
     pub const ANSWER: u32 = 3;
     /// No verdict.
     pub const REFUSAL: u32 = 4;
-    /// The packet has further to go, see [`super::known`]. Never at the end of a way.
+    /// The packet has further to go, see [`super::known()`]. Never at the end of a way.
     pub const FURTHER: u32 = 5;
 
     /// The word of a result.

@@ -11,7 +11,7 @@
 //! What a masqueraded flow's error quotes is translated as well: addresses, ports and checksums.
 //! Errors change no flow's state or timer. All others are the host's.
 //!
-//! In steps: [`quote`] -> [`find`] -> [`super::forward`] or [`super::related`] -> [`translate`].
+//! In steps: [`quote`] -> [`find`] -> [`super::forward`] or [`mod@super::related`] -> [`translate`].
 //!
 //! deviates: errors other than too big from tunnels are not told to the client; errors about no
 //! known connection are not scheduled (`schedule_icmp`).

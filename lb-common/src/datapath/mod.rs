@@ -2,8 +2,8 @@
 //!
 //! [`process`] is the list of stages, and each stage has its file:
 //!
-//! [`known`] sees nearly all packets to their end. The rest: [`parse`] bytes to a [`Packet`] ->
-//! [`find`] its service -> flow lookup -> hit: [`follow`] its state -> miss: [`open`] a flow, by its
+//! [`mod@known`] sees nearly all packets to their end. The rest: [`parse`] bytes to a [`Packet`] ->
+//! [`find`] its service -> flow lookup -> hit: [`follow`] its state -> miss: [`mod@open`] a flow, by its
 //! client's template if it [`persist`]s -> [`forward`] -> count. Servers' packets back to clients take
 //! [`reply`] instead, later fragments [`fragment`], ICMP errors [`error`]. What cannot go on may be
 //! [`answer`]ed.
@@ -180,7 +180,7 @@ pub fn process<F: Frame, T: Stages>(frame: &mut F, tables: &T) -> Ending {
     rest(frame, tables)
 }
 
-/// The same for whatever [`known`] does not see to the end.
+/// The same for whatever [`known()`] does not see to the end.
 #[inline(always)]
 pub fn rest<F: Frame, T: Stages>(frame: &mut F, tables: &T) -> Ending {
     let packet = match tables.parse(frame) {

@@ -2,7 +2,7 @@
 //!
 //! Most schedulers are a [`Step`]: what they do with one of a service's servers, newest first as
 //! ipvs keeps them. `walk` drives it. sh, dh and mh look into a table that the agent made
-//! ([`build`]); lblc and lblcr [`recall`] what they chose for a destination before.
+//! ([`build`]); lblc and lblcr [`recall()`] what they chose for a destination before.
 //!
 //! What rr and wrr remember between connections is one word, their [`Turn`].
 
@@ -353,7 +353,7 @@ fn gcd(mut a: u32, mut b: u32) -> u32 {
 }
 
 /// The server for a new connection, by all schedulers but rr and wrr, which [`take_turn`]. lblc and
-/// lblcr [`recall`] after this.
+/// lblcr [`recall()`] after this.
 #[inline(always)]
 pub fn schedule<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Choice {
     const DH: u32 = Kind::Dh as u32;

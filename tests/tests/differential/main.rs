@@ -12,4 +12,5 @@ mod script;
 mod shell;
 mod subject;
 mod transcript;
+mod tunnels;
 mod verifier;
