@@ -19,6 +19,16 @@ use std::path::PathBuf;
 /// When the setting cannot be read, noted or written.
 pub(crate) fn start(port: &Port, pins: &PinDir) -> anyhow::Result<()> {
     let name = &port.name;
+    for setting in FORWARDING {
+        let path = PathBuf::from(format!("/proc/sys/{}", setting.replace('.', "/")));
+        // Without IPv6 there is no such file.
+        if fs::read_to_string(path).is_ok_and(|value| value.trim() == "0") {
+            tracing::warn!(
+                "{setting} is 0: what masqueraded servers answer goes nowhere, the kernel tells no \
+                 ways to clients then: `sysctl -w {setting}=1`"
+            );
+        }
+    }
     if read("all", FILTER)?.max(read(name, FILTER)?) == STRICT {
         tracing::warn!(
             "net.ipv4.conf.{name}.{FILTER} is strict: what masqueraded servers answer to clients \
@@ -55,6 +65,9 @@ pub(super) fn undo(ifindex: u32) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Without these the director is no router, which masquerading takes, as with ipvs.
+const FORWARDING: [&str; 2] = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"];
 
 const ACCEPT: &str = "accept_local";
 const FILTER: &str = "rp_filter";

@@ -344,7 +344,11 @@ fn answers(wanted: &Wanted, machine: &Machine, findings: &mut Vec<Finding>) {
             None => warning(
                 "route",
                 format!("no {family} route to clients, but to those on this host's own networks"),
-                format!("ip route add default via ROUTER dev {name}"),
+                if family == "IPv4" {
+                    format!("ip route add default via ROUTER dev {name}")
+                } else {
+                    format!("ip -6 route add default via ROUTER dev {name}")
+                },
             ),
         });
     }

@@ -82,10 +82,12 @@ fn up(name: &str, plan: &Plan, hold: bool) -> Result<()> {
     status()?;
     println!(
         "\nRun things in it with `ip netns exec`, for instance:\n  \
-         ip netns exec {} lb-agent run --interface eth0 --pin-path {}\n  \
+         ip netns exec {} lb-agent run --interface eth0 --pin-path {} --state-dir {} --socket {}\n  \
          ip netns exec {} curl http://{VIP}/",
         register::namespace(name, &plan::director(1)),
         register::bpffs(&register::dir(name)).join("lb1").display(),
+        register::dir(name).join("director1/state").display(),
+        register::dir(name).join("director1/agent.sock").display(),
         register::namespace(name, "client"),
     );
     if hold {
