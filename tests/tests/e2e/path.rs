@@ -272,8 +272,11 @@ fn probe(client: &Host, service: SocketAddr, hops: u8) -> Result<Hop> {
         // Routers answer so many a second and no more.
         socket.set_read_timeout(Some(Duration::from_millis(500)))?;
         wait::until("somebody answers", DEADLINE, || {
-            socket.send(b"who is there?")?;
-            Ok(match socket.recv(&mut [0; 64]) {
+            // A report that came after its time stands in the way of the next datagram.
+            let heard = socket
+                .send(b"who is there?")
+                .and_then(|_| socket.recv(&mut [0; 64]));
+            Ok(match heard {
                 Ok(_) => wait::Seen::Done(Hop::Answer),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     wait::Seen::NotYet("silence".to_owned())
