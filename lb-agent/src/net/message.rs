@@ -67,7 +67,7 @@ pub(super) fn event(message: &RouteNetlinkMessage) -> Option<Event> {
         RouteNetlinkMessage::NewRule(m) | RouteNetlinkMessage::DelRule(m) => {
             Some(Event::Routes(prefix::family(unspecified(m.header.family)?)))
         }
-        RouteNetlinkMessage::DelAddress(m) => own_address(m).map(Event::AddressGone),
+        RouteNetlinkMessage::DelAddress(m) => local_address(m).map(Event::AddressGone),
         _ => None,
     }
 }
@@ -271,7 +271,8 @@ pub(super) fn name(hop: Hop) -> NeighbourMessage {
     message
 }
 
-fn own_address(message: &AddressMessage) -> Option<IpAddr> {
+/// The interface's own end of an address message.
+pub(crate) fn local_address(message: &AddressMessage) -> Option<IpAddr> {
     let mut own = None;
     for attribute in &message.attributes {
         #[expect(

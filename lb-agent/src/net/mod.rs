@@ -25,6 +25,7 @@ mod xdp;
 mod lab;
 
 pub(crate) use handle::{Changes, NextHops};
+pub(crate) use message::local_address;
 pub(crate) use own::{interface_address, own_address};
 pub(crate) use requests::interface_mtu;
 pub(crate) use way::{NextHop, Unresolved, Way};

@@ -1,9 +1,10 @@
 //! What the machine is like, and changing it: addresses and routes by netlink, settings in
 //! /proc/sys. All of it in the network namespace of the calling thread.
 
+use crate::net::local_address;
 use anyhow::{Context as _, anyhow};
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::{AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, RouteType};
 use rtnetlink::{Handle, RouteMessageBuilder};
@@ -86,7 +87,7 @@ impl Machine {
                 addresses.extend(name(message.header.index).and_then(|link| {
                     Some(Address {
                         interface: link.name.clone(),
-                        address: own_address(message)?,
+                        address: local_address(message)?,
                         prefix: message.header.prefix_len,
                     })
                 }));
@@ -229,22 +230,6 @@ fn link(message: &LinkMessage) -> Option<Link> {
         mtu: mtu?,
         mac,
     })
-}
-
-fn own_address(message: &AddressMessage) -> Option<IpAddr> {
-    let mut own = None;
-    for attribute in &message.attributes {
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "a foreign, non-exhaustive enum"
-        )]
-        match attribute {
-            AddressAttribute::Local(address) => return Some(*address),
-            AddressAttribute::Address(address) => own = Some(*address),
-            _ => {}
-        }
-    }
-    own
 }
 
 /// The egress interface and `advmss` of the route to an address; none without one.

@@ -22,7 +22,7 @@ use crate::layout::{Hint, features, port_index};
 use crate::reason::Reason;
 use crate::wire::checksum::{self, Span};
 use crate::wire::tcp_flags::{ACK, FIN, RST, SYN};
-use crate::wire::{Ethernet, Frame, Icmp, Ipv4, Ipv6, Tcp, ethertype, icmp};
+use crate::wire::{Ethernet, Frame, Icmp, Ipv4, Ipv6, Tcp, ethertype, icmp, ipv4};
 
 /// Makes an answer of the frame, all but [`checksum_of`] it, or leaves the frame as it was.
 #[inline(always)]
@@ -245,19 +245,17 @@ fn header<F: Frame>(
 
     let (network, client) = (packet.network(), packet.tuple.client);
     if client.is_v4() {
-        let mut ip = Ipv4::at(frame, network)?;
-        ip.set_type_of_service(if protocol == protocol::ICMP {
-            PRECEDENCE
-        } else {
-            0
+        let is_icmp = protocol == protocol::ICMP;
+        Ipv4::at(frame, network)?.write(&ipv4::Header {
+            type_of_service: if is_icmp { PRECEDENCE } else { 0 },
+            bytes: Ipv4::LEN as u16 + len,
+            identification: 0,
+            dont_fragment: true,
+            ttl: HOPS,
+            protocol,
+            source_word: source.v4_word(),
+            destination_word: client.v4_word(),
         });
-        ip.set_total_length(Ipv4::LEN as u16 + len);
-        ip.set_identification_word(0, true);
-        ip.set_ttl(HOPS);
-        ip.set_protocol(protocol);
-        ip.set_source_word(source.v4_word());
-        ip.set_destination_word(client.v4_word());
-        ip.fill_checksum();
     } else {
         let mut ip = Ipv6::at(frame, network)?;
         ip.set_traffic_class_and_flow_label(0, 0);

@@ -70,7 +70,9 @@ fn request<F: Frame, T: Stages>(
             tables.count_flow(word.server(), counts);
         }
     }
-    Some(forward::forward(frame, tables, packet, word, flags, way))
+    Some(forward::forward::<F, T, true>(
+        frame, tables, packet, word, flags, way,
+    ))
 }
 
 /// A packet for an address of no service: other people's, or a masqueraded server's.

@@ -72,61 +72,27 @@ impl Ipv4<'_> {
         self.0[1]
     }
 
-    /// Sets the version to 4, the header's length to 20 bytes, and the type of service.
-    #[inline(always)]
-    pub fn set_type_of_service(&mut self, type_of_service: u8) {
-        self.0[0] = 0x45;
-        self.0[1] = type_of_service;
-    }
-
-    /// Sets the packet's length in bytes, header included.
-    #[inline(always)]
-    pub fn set_total_length(&mut self, bytes: u16) {
-        self.0[2..4].copy_from_slice(&bytes.to_be_bytes());
-    }
-
-    /// Sets the identification, as a word, and that this is a whole packet that routers may fragment
-    /// or not.
-    #[inline(always)]
-    pub fn set_identification_word(&mut self, word: u16, dont_fragment: bool) {
-        self.0[4..6].copy_from_slice(&word.to_ne_bytes());
-        self.0[6] = u8::from(dont_fragment) << 6;
-        self.0[7] = 0;
-    }
-
-    /// Sets the time to live.
-    #[inline(always)]
-    pub fn set_ttl(&mut self, ttl: u8) {
-        self.0[8] = ttl;
-    }
-
-    /// Sets the protocol number of what follows.
-    #[inline(always)]
-    pub fn set_protocol(&mut self, protocol: u8) {
-        self.0[9] = protocol;
-    }
-
-    /// Writes the whole of a header without options, given as five words as they lie, and makes its
-    /// checksum, for which there are zeroes.
+    /// Writes the whole of the header, without options, checksum included.
     ///
-    /// What was written by bytes would have to reach memory before it could be summed as words.
+    /// By words: what is written by bytes has to reach memory before it can be summed.
     #[inline(always)]
-    pub fn set_words(&mut self, words: [u32; 5]) {
-        let [a, b, c, d, e] = words;
-        let sum = u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d) + u64::from(e);
-        let [high, low] = checksum::field(sum).to_ne_bytes();
-        let c = c | u32::from_ne_bytes([0, 0, high, low]);
-        for (place, word) in self.0.chunks_exact_mut(4).zip([a, b, c, d, e]) {
+    pub fn write(&mut self, header: &Header) {
+        let [high, low] = header.bytes.to_be_bytes();
+        let [first, second] = header.identification.to_be_bytes();
+        let dont_fragment = u8::from(header.dont_fragment) << 6;
+        let mut words = [
+            u32::from_ne_bytes([0x45, header.type_of_service, high, low]),
+            u32::from_ne_bytes([first, second, dont_fragment, 0]),
+            u32::from_ne_bytes([header.ttl, header.protocol, 0, 0]),
+            header.source_word,
+            header.destination_word,
+        ];
+        let [a, b, c, d, e] = words.map(u64::from);
+        let [first, second] = checksum::field(a + b + c + d + e).to_ne_bytes();
+        words[2] |= u32::from_ne_bytes([0, 0, first, second]);
+        for (place, word) in self.0.chunks_exact_mut(4).zip(words) {
             place.copy_from_slice(&word.to_ne_bytes());
         }
-    }
-
-    /// Makes the checksum right, of a header without options.
-    #[inline(always)]
-    pub fn fill_checksum(&mut self) {
-        self.set_checksum_word(0);
-        let sum = checksum::field(self.words_sum());
-        self.set_checksum_word(sum);
     }
 
     /// Whether this is a fragment: more follow, or it does not start at 0.
@@ -221,6 +187,27 @@ impl Ipv4<'_> {
     }
 }
 
+/// The fields of a whole packet's header without options.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// Six bits of DSCP, two of ECN.
+    pub type_of_service: u8,
+    /// The packet's length, header included.
+    pub bytes: u16,
+    /// The identification, in host order.
+    pub identification: u16,
+    /// Routers must not fragment the packet.
+    pub dont_fragment: bool,
+    /// Time to live.
+    pub ttl: u8,
+    /// The protocol number of what follows.
+    pub protocol: u8,
+    /// The source address, as it lies.
+    pub source_word: u32,
+    /// The destination address, as it lies.
+    pub destination_word: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,23 +226,28 @@ mod tests {
     fn what_is_written_lies_where_rfc_791_has_it() {
         let mut bytes = [0xee; 20];
         let mut ip = Ipv4::at(bytes.as_mut_slice(), 0).unwrap();
-        ip.set_type_of_service(0xb9);
-        ip.set_total_length(0x0102);
-        ip.set_identification_word(u16::from_ne_bytes([3, 4]), true);
-        ip.set_ttl(5);
-        ip.set_protocol(6);
-        ip.set_source_word(u32::from_ne_bytes([7, 8, 9, 10]));
-        ip.set_destination_word(u32::from_ne_bytes([11, 12, 13, 14]));
-        ip.fill_checksum();
+        let header = Header {
+            type_of_service: 0xb9,
+            bytes: 0x0102,
+            identification: 0x0304,
+            dont_fragment: true,
+            ttl: 5,
+            protocol: 6,
+            source_word: u32::from_ne_bytes([7, 8, 9, 10]),
+            destination_word: u32::from_ne_bytes([11, 12, 13, 14]),
+        };
+        ip.write(&Header {
+            dont_fragment: false,
+            ..header
+        });
+        assert!(!ip.dont_fragment());
+        ip.write(&header);
         assert_eq!(
             (ip.version(), ip.header_len(), ip.type_of_service()),
             (4, 20, 0xb9)
         );
         assert_eq!((ip.total_length(), ip.dont_fragment()), (0x0102, true));
         assert_eq!((ip.is_fragment(), ip.ttl(), ip.protocol()), (false, 5, 6));
-        ip.set_identification_word(0, false);
-        assert!(!ip.dont_fragment());
-        ip.set_identification_word(u16::from_ne_bytes([3, 4]), true);
         assert_eq!(sum(&bytes), 0);
         bytes[10..12].fill(0);
         let right = [

@@ -11,7 +11,7 @@ mod ethernet;
 mod gre;
 mod gue;
 pub mod icmp;
-mod ipv4;
+pub mod ipv4;
 mod ipv6;
 mod sctp;
 mod tcp;

@@ -5,9 +5,9 @@ set -e
 director() { /bin/ip netns exec director "$@"; }
 server() { /bin/ip netns exec server "$@"; }
 
-mkdir -p /var/run/netns /root/bpf /root/www/cgi-bin
+mkdir -p /var/run/netns bpf www/cgi-bin
 # Outside /sys: `ip netns exec` gives each command a /sys of its own.
-mount -t bpf bpf /root/bpf
+mount -t bpf bpf bpf
 /bin/ip netns add director
 /bin/ip netns add server
 /bin/ip link add d0 type veth peer name s0
@@ -23,18 +23,18 @@ done
 /bin/ip -n server address add fd00::11/64 dev eth0 nodad
 
 # What is posted to it, it answers with the sum of.
-printf '#!/bin/sh\necho\nsha256sum\n' >/root/www/cgi-bin/sum
-chmod +x /root/www/cgi-bin/sum
-dd if=/dev/urandom of=/root/data bs=1k count=300 2>/dev/null
-sum=$(sha256sum </root/data)
-server httpd -p '[::]:80' -h /root/www
+printf '#!/bin/sh\necho\nsha256sum\n' >www/cgi-bin/sum
+chmod +x www/cgi-bin/sum
+dd if=/dev/urandom of=data bs=1k count=300 2>/dev/null
+sum=$(sha256sum <data)
+server httpd -p '[::]:80' -h www
 
 server lb-agent real-server --vip 10.0.0.100 fd00::100 --interface eth0 \
-    --decapsulate ipip,gre,gue --xdp-mode "$MODE" --pin-path /root/bpf/real-server
+    --decapsulate ipip,gre,gue --xdp-mode "$MODE" --pin-path "$PWD"/bpf/real-server
 
 upload() {
-    printf 'POST /cgi-bin/sum HTTP/1.0\r\nContent-Length: %s\r\n\r\n' "$(wc -c </root/data)"
-    cat /root/data
+    printf 'POST /cgi-bin/sum HTTP/1.0\r\nContent-Length: %s\r\n\r\n' "$(wc -c <data)"
+    cat data
 }
 
 # The inner packet's version, and the tunnel as `ip link add` takes it.

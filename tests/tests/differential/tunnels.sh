@@ -3,12 +3,12 @@
 set -e
 
 client() { /bin/ip netns exec client "$@"; }
-director() { /bin/ip netns exec director env LB_SOCKET=/root/agent.sock "$@"; }
+director() { /bin/ip netns exec director env LB_SOCKET="$PWD/agent.sock" "$@"; }
 server() { /bin/ip netns exec server "$@"; }
 
-mkdir -p /var/run/netns /root/bpf /root/state /root/www
+mkdir -p /var/run/netns bpf state www
 # Outside /sys: `ip netns exec` gives each command a /sys of its own.
-mount -t bpf bpf /root/bpf
+mount -t bpf bpf bpf
 /bin/ip link add br0 type bridge
 /bin/ip link set br0 up
 number=0
@@ -29,21 +29,21 @@ done
 /bin/ip -n director address add 10.0.0.100/32 dev eth0
 /bin/ip -n director address add fd00::100/128 dev eth0 nodad
 
-dd if=/dev/urandom of=/root/www/data bs=1k count=300 2>/dev/null
-sum=$(sha256sum </root/www/data)
-server httpd -p '[::]:80' -h /root/www
+dd if=/dev/urandom of=www/data bs=1k count=300 2>/dev/null
+sum=$(sha256sum <www/data)
+server httpd -p '[::]:80' -h www
 server sh -c 'echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore
               echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce
               echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter
               echo 0 >/proc/sys/net/ipv4/conf/default/rp_filter'
 
-director lb-agent run --interface eth0 --xdp-mode generic --flows 2048 --pin-path /root/bpf/lb \
-    --state-dir /root/state --socket /root/agent.sock 2>/root/agent.log &
+director lb-agent run --interface eth0 --xdp-mode generic --flows 2048 --pin-path "$PWD"/bpf/lb \
+    --state-dir state --socket "$PWD/agent.sock" 2>agent.log &
 tries=0
 until director lb-ctl -L >/dev/null 2>&1; do
     tries=$((tries + 1))
     if [ $tries -gt 100 ]; then
-        cat /root/agent.log
+        cat agent.log
         exit 1
     fi
     usleep 100000
@@ -57,7 +57,7 @@ to() {
     shift 3
     port=$((port + 1))
     if [ "$version" = 4 ]; then vip=10.0.0.100 at=10.0.0.100:$port; else vip=fd00::100 at="[fd00::100]:$port"; fi
-    server httpd -p "[::]:$port" -h /root/www
+    server httpd -p "[::]:$port" -h www
     /bin/ip -n server link add name tunnel0 "$@"
     /bin/ip -n server link set tunnel0 up
     if [ "$version" = 4 ]; then
@@ -67,7 +67,9 @@ to() {
     fi
     director lb-ctl -A -t "$at" -s rr
     director lb-ctl -a -t "$at" -r "$address" $forward
-    if client timeout 60 wget -q -O - "http://$at/data" | sha256sum | grep -q "${sum%% *}"; then
+    # Without a tunnel the packets would be taken by eth0, and nothing would be wrong.
+    if client timeout 60 wget -q -O - "http://$at/data" | sha256sum | grep -q "${sum%% *}" &&
+        [ "$(server cat /sys/class/net/tunnel0/statistics/rx_packets)" -gt 5 ]; then
         echo "ok $version by $forward to $*"
     else
         echo "BAD $version by $forward to $*"

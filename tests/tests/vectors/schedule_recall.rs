@@ -95,8 +95,9 @@ fn a_link_of_lblcrs_set_that_gave_way_ends_it() {
             }
             assert_eq!(seen, 2, "B's entry and C's");
         });
-        // The servers up to there are of the set still: no entry is made.
-        let _ = picks(case, 4, "A");
+        // The servers up to there are of the set still: B, where it ends, is the least loaded once
+        // A has four.
+        let _ = picks(case, 4, "A A A B");
     }
 }
 

@@ -15,37 +15,13 @@ use crate::layout::server_flags;
 use crate::reason::Reason;
 use crate::wire::Frame;
 
-/// Rewrites a frame for its server, counts it, and says where it leaves.
+/// Rewrites a frame for its server, counts it, and says where it leaves; without `TUNNELS`
+/// one that goes by none.
 ///
 /// deviates: the method is the one that the server has now. In ipvs a connection keeps the one that the
 /// server had when it began (`ip_vs_bind_xmit`).
 #[inline(always)]
-pub(super) fn forward<F: Frame, T: Stages>(
-    frame: &mut F,
-    tables: &T,
-    packet: &Packet,
-    word: Word,
-    flags: u32,
-    way: [u64; 3],
-) -> Result<Verdict, Reason> {
-    by_method::<F, T, true>(frame, tables, packet, word, flags, way)
-}
-
-/// The same, but never through a tunnel.
-#[inline(always)]
-pub(super) fn without_tunnels<F: Frame, T: Stages>(
-    frame: &mut F,
-    tables: &T,
-    packet: &Packet,
-    word: Word,
-    flags: u32,
-    way: [u64; 3],
-) -> Result<Verdict, Reason> {
-    by_method::<F, T, false>(frame, tables, packet, word, flags, way)
-}
-
-#[inline(always)]
-fn by_method<F: Frame, T: Stages, const TUNNELS: bool>(
+pub(super) fn forward<F: Frame, T: Stages, const TUNNELS: bool>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,

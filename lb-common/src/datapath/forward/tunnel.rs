@@ -32,7 +32,7 @@ use crate::layout::{server_flags, settings};
 use crate::reason::Reason;
 use crate::wire::checksum::{self, Span};
 use crate::wire::{
-    Ethernet, Frame, Gre, GreChecksum, Gue, Ipv4, Ipv6, Udp, Vlan, ethertype, gre_flags,
+    Ethernet, Frame, Gre, GreChecksum, Gue, Ipv4, Ipv6, Udp, Vlan, ethertype, gre_flags, ipv4,
 };
 
 /// Puts a packet into the tunnel to its server.
@@ -384,15 +384,16 @@ impl Outer {
             port: _,
         } = self.tunnel;
         if is_v4 {
-            let [high, low] = self.bytes.to_be_bytes();
-            let [first, second] = self.identification.to_be_bytes();
-            Ipv4::at(frame, at)?.set_words([
-                u32::from_ne_bytes([0x45, self.traffic_class, high, low]),
-                u32::from_ne_bytes([first, second, u8::from(self.dont_fragment) << 6, 0]),
-                u32::from_ne_bytes([self.ttl, self.protocol, 0, 0]),
-                source.v4_word(),
-                destination.v4_word(),
-            ]);
+            Ipv4::at(frame, at)?.write(&ipv4::Header {
+                type_of_service: self.traffic_class,
+                bytes: self.bytes,
+                identification: self.identification,
+                dont_fragment: self.dont_fragment,
+                ttl: self.ttl,
+                protocol: self.protocol,
+                source_word: source.v4_word(),
+                destination_word: destination.v4_word(),
+            });
         } else {
             let mut ip = Ipv6::at(frame, at)?;
             ip.set_traffic_class_and_flow_label(self.traffic_class, 0);
