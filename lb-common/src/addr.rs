@@ -122,6 +122,20 @@ impl Port {
         Self(word)
     }
 
+    /// The first of two ports that lie in a packet as this word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first_of(ports: u32) -> Self {
+        Self(u16::from_le(ports.to_le() as u16))
+    }
+
+    /// The second of two ports that lie in a packet as this word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn second_of(ports: u32) -> Self {
+        Self(u16::from_le((ports.to_le() >> 16) as u16))
+    }
+
     /// The word as it lies in memory.
     #[inline(always)]
     #[must_use]

@@ -10,7 +10,7 @@
 //! [`LAYOUT`] names this whole file. A change to any value or meaning raises it; the agent keeps
 //! its pins under `v<LAYOUT>` and never opens another layout's maps.
 
-use crate::addr::Addr;
+use crate::addr::{Addr, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The number of this layout.
@@ -444,6 +444,22 @@ pub struct FlowDetails {
     /// *program*. Of a connection with a helper: [`helper_marks`]. *agent*, while it lives. Of
     /// others zero.
     pub back: u32,
+}
+
+impl FlowDetails {
+    /// The client's port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn client_port(&self) -> Port {
+        Port::first_of(self.ports)
+    }
+
+    /// The virtual port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port(&self) -> Port {
+        Port::second_of(self.ports)
+    }
 }
 
 /// Bits of [`FlowDetails::back`] of a connection with a helper.

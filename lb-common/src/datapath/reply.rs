@@ -5,7 +5,7 @@ use super::{Packet, Stages, Tables, Verdict, follow, forward};
 use crate::addr::{Addr, Port, protocol};
 use crate::flow::{Role, Tuple, Word};
 use crate::hash;
-use crate::layout::{BACK_WAYS, BackWay, features, punt};
+use crate::layout::{BACK_WAYS, BackWay, FlowDetails, features, punt};
 use crate::reason::Reason;
 use crate::state::Direction;
 use crate::wire::{Frame, MacAddr};
@@ -27,6 +27,9 @@ pub fn reply<F: Frame, T: Stages>(
         return Err(tables.call_out(packet));
     };
     let details = tables.flow_details(entry).ok_or(Reason::Inconsistent)?;
+    if !is_half(&tuple, &details) {
+        return Err(Reason::NoService);
+    }
     let connection = Tuple {
         client: details.client,
         address: details.address,
@@ -34,10 +37,6 @@ pub fn reply<F: Frame, T: Stages>(
         protocol: packet.tuple.protocol,
         role: Role::Connection,
     };
-    // The entry may have become another flow's since it was found.
-    if connection.client != tuple.client || connection.client_port() != tuple.client_port() {
-        return Err(Reason::NoService);
-    }
     help(tables, details.service, connection.port())?;
     found(&connection);
     if !word.has(Word::ONE_PACKET) {
@@ -65,6 +64,10 @@ pub fn reply<F: Frame, T: Stages>(
 }
 
 /// The same for a plain packet, when there is nothing to do but to send it on; none otherwise.
+///
+/// The server's half has the client's class and deadline, so what it says of a packet that changes
+/// neither is what the client's half would say. Where two CPUs made them differ, the next tick, or
+/// the next packet that changes something, makes them alike again.
 #[inline(always)]
 pub(super) fn known<F: Frame, T: Tables>(
     frame: &mut F,
@@ -75,37 +78,31 @@ pub(super) fn known<F: Frame, T: Tables>(
     let tuple = packet.tuple.reversed(Role::Reply);
     let key = tuple.key(tables.flow_seed());
     let (entry, word) = tables.find_flow(&key, &tuple, now)?;
+    let class = follow::next_class(Direction::Output, packet, word.class());
+    let next = word.moved(class, now.after(tables.timeout(class)));
+    if next != word || word.has(Word::ONE_PACKET) {
+        return None;
+    }
     let details = tables.flow_details(entry)?;
-    let connection = Tuple {
-        client: details.client,
-        address: details.address,
-        ports: details.ports,
-        protocol: packet.tuple.protocol,
-        role: Role::Connection,
-    };
-    let same = connection.client == tuple.client
-        && connection.client_port() == tuple.client_port()
-        && !word.has(Word::ONE_PACKET);
-    if !same {
+    if !is_half(&tuple, &details) {
         return None;
     }
-    let key = connection.key(tables.flow_seed());
-    let (_, seen) = tables.find_flow(&key, &connection, now)?;
-    let class = follow::next_class(Direction::Output, packet, seen.class());
-    let next = seen.moved(class, now.after(tables.timeout(class)));
-    if next != seen || seen.server() != word.server() {
-        return None;
-    }
-    let (address, port) = (connection.address, connection.port());
     Some(forward::to_client(
         frame,
         tables,
         packet,
         word.server(),
-        address,
-        port,
+        details.address,
+        details.port(),
         details.back,
     ))
+}
+
+/// Whether the details of an entry are those of the server's half that it was found by: it may have
+/// become another flow's since.
+#[inline(always)]
+fn is_half(half: &Tuple, details: &FlowDetails) -> bool {
+    details.client == half.client && details.client_port() == half.client_port()
 }
 
 /// Hands a server's datagram of no flow to the agent: it may open a connection by itself, which the

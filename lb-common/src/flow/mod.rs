@@ -108,14 +108,14 @@ impl Tuple {
     #[inline(always)]
     #[must_use]
     pub const fn client_port(&self) -> Port {
-        Port::from_word(u16::from_le(self.ports.to_le() as u16))
+        Port::first_of(self.ports)
     }
 
     /// The virtual port.
     #[inline(always)]
     #[must_use]
     pub const fn port(&self) -> Port {
-        Port::from_word(u16::from_le((self.ports.to_le() >> 16) as u16))
+        Port::second_of(self.ports)
     }
 
     /// The word of two ports, the first and the second as they lie.
