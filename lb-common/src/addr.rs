@@ -37,6 +37,20 @@ impl Addr {
         self.0
     }
 
+    /// The address given as its two halves as they lie in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_halves(halves: [u64; 2]) -> Self {
+        zerocopy::transmute!(halves)
+    }
+
+    /// The two halves as they lie in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn halves(self) -> [u64; 2] {
+        zerocopy::transmute!(self)
+    }
+
     /// Whether this is an IPv4 address.
     #[inline(always)]
     #[must_use]

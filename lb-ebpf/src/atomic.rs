@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "operations on raw map memory")]
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
+use lb_common::addr::Addr;
 
 const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
 
@@ -32,6 +33,20 @@ impl<T: Copy> Shared<T> {
     pub(crate) fn set(&self, value: T) {
         // SAFETY: by the contract of `new`; volatile, so that it is one store.
         unsafe { self.0.write_volatile(value) }
+    }
+}
+
+impl Shared<Addr> {
+    /// Reads the address, by halves: they are aligned wherever an address lies in a map.
+    #[inline(always)]
+    pub(crate) fn halves(&self) -> Addr {
+        Addr::from_halves(Shared(self.0.cast::<[u64; 2]>()).get())
+    }
+
+    /// Stores the address, by halves.
+    #[inline(always)]
+    pub(crate) fn set_halves(&self, value: Addr) {
+        Shared(self.0.cast::<[u64; 2]>()).set(value.halves());
     }
 }
 

@@ -66,8 +66,8 @@ impl Buckets for Maps<'_> {
             return;
         };
         let way = place.way as usize & (WAYS - 1);
-        field!(bucket, entries[way].client).set(tuple.client);
-        field!(bucket, entries[way].address).set(tuple.address);
+        field!(bucket, entries[way].client).set_halves(tuple.client);
+        field!(bucket, entries[way].address).set_halves(tuple.address);
         field!(bucket, entries[way].ports).set(tuple.ports);
         field!(bucket, entries[way].service).set(about.service);
         field!(bucket, entries[way].protocol).set(tuple.protocol_and(about.role));
@@ -79,8 +79,8 @@ impl Buckets for Maps<'_> {
         let bucket = maps::flow_details(place.bucket)?;
         let way = place.way as usize & (WAYS - 1);
         Some(FlowDetails {
-            client: field!(bucket, entries[way].client).get(),
-            address: field!(bucket, entries[way].address).get(),
+            client: field!(bucket, entries[way].client).halves(),
+            address: field!(bucket, entries[way].address).halves(),
             ports: field!(bucket, entries[way].ports).get(),
             service: field!(bucket, entries[way].service).get(),
             protocol: field!(bucket, entries[way].protocol).get(),

@@ -285,7 +285,7 @@ impl Tables for Maps<'_> {
     fn server_end(&self, server: u32) -> Option<(Addr, u16)> {
         let server = maps::server(server)?;
         Some((
-            field!(server, addr).get(),
+            field!(server, addr).halves(),
             field!(server, port).get() as u16,
         ))
     }
@@ -299,8 +299,8 @@ impl Tables for Maps<'_> {
     fn tunnel(&self, server: u32) -> Option<Tunnel> {
         let server = maps::server(server)?;
         Some(Tunnel {
-            destination: field!(server, addr).get(),
-            source: field!(server, source).get(),
+            destination: field!(server, addr).halves(),
+            source: field!(server, source).halves(),
             port: field!(server, tunnel_port).get() as u16,
         })
     }

@@ -70,7 +70,7 @@ fn request<F: Frame, T: Stages>(
             tables.count_flow(word.server(), counts);
         }
     }
-    Some(forward::forward::<F, T, true>(
+    Some(forward::forward::<F, T, { forward::tunnels::HERE }>(
         frame, tables, packet, word, flags, way,
     ))
 }

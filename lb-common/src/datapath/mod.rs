@@ -261,7 +261,7 @@ fn request<F: Frame, T: Stages>(
     if packet.kind == kind::FIRST {
         tables.remember_fragment(packet, word);
     }
-    forward::forward::<F, T, true>(frame, tables, packet, word, flags, way)
+    forward::forward::<F, T, { forward::tunnels::STAGE }>(frame, tables, packet, word, flags, way)
 }
 
 /// Opens a flow: chooses its server, and remembers it.

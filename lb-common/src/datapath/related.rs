@@ -24,7 +24,7 @@ pub fn to_server<F: Frame, T: Stages>(
     if is_tunnel(flags) {
         return Ending::further();
     }
-    Ending::of(forward::forward::<F, T, false>(
+    Ending::of(forward::forward::<F, T, { forward::tunnels::NONE }>(
         frame, tables, packet, word, flags, way,
     ))
 }
@@ -41,7 +41,7 @@ pub(super) fn into_tunnel<F: Frame, T: Stages>(
     if !is_tunnel(flags) {
         return Err(Reason::Inconsistent);
     }
-    forward::forward::<F, T, true>(frame, tables, packet, word, flags, way)
+    forward::forward::<F, T, { forward::tunnels::STAGE }>(frame, tables, packet, word, flags, way)
 }
 
 #[inline(always)]

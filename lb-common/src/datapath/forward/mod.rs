@@ -15,13 +15,23 @@ use crate::layout::server_flags;
 use crate::reason::Reason;
 use crate::wire::Frame;
 
-/// Rewrites a frame for its server, counts it, and says where it leaves; without `TUNNELS`
-/// one that goes by none.
+/// What [`forward`] does with packets for tunnels.
+pub(super) mod tunnels {
+    /// There are none.
+    pub(in super::super) const NONE: u8 = 0;
+    /// They are a stage.
+    pub(in super::super) const STAGE: u8 = 1;
+    /// Nearly all are done in place.
+    pub(in super::super) const HERE: u8 = 2;
+}
+
+/// Rewrites a frame for its server, counts it, and says where it leaves; `TUNNELS` is one of
+/// [`tunnels`].
 ///
 /// deviates: the method is the one that the server has now. In ipvs a connection keeps the one that the
 /// server had when it began (`ip_vs_bind_xmit`).
 #[inline(always)]
-pub(super) fn forward<F: Frame, T: Stages, const TUNNELS: bool>(
+pub(super) fn forward<F: Frame, T: Stages, const TUNNELS: u8>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
@@ -48,8 +58,11 @@ pub(super) fn forward<F: Frame, T: Stages, const TUNNELS: bool>(
             fits(tables, packet, way.mtu)?;
             masquerade::to_server(frame, tables, packet, &way, word)?;
         }
-        _ if TUNNELS => tunnel::tunnel(frame, tables, packet, &way, server, flags)?,
-        _ => return Err(Reason::Inconsistent),
+        _ => match TUNNELS {
+            tunnels::NONE => return Err(Reason::Inconsistent),
+            tunnels::STAGE => tunnel::stage(frame, tables, packet, &way, server, flags)?,
+            _ => tunnel::here(frame, tables, packet, &way, server, flags)?,
+        },
     }
     tables.count_packet(server, packet.bytes.into(), false);
     Ok(leave(tables, way.ifindex))

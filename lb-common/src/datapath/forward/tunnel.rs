@@ -26,7 +26,7 @@
 
 use super::super::{Packet, Stages, Tables, Tunnel, Way, kind};
 use super::route;
-use crate::addr::{Port, protocol};
+use crate::addr::{Addr, Port, protocol};
 use crate::hash::{below, finish, fold};
 use crate::layout::{server_flags, settings};
 use crate::reason::Reason;
@@ -37,7 +37,7 @@ use crate::wire::{
 
 /// Puts a packet into the tunnel to its server.
 #[inline(always)]
-pub(super) fn tunnel<F: Frame, T: Stages>(
+pub(super) fn stage<F: Frame, T: Stages>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
@@ -54,6 +54,33 @@ pub(super) fn tunnel<F: Frame, T: Stages>(
         if !tables.fill_checksum(frame, Span::from_bits(done)) {
             return Err(Reason::Inconsistent);
         }
+    }
+    route::address(frame, way.destination, way.source)
+}
+
+/// The same, in place if the tunnel has no checksum.
+#[inline(always)]
+pub(super) fn here<F: Frame, T: Stages>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    way: &Way,
+    server: u32,
+    flags: u32,
+) -> Result<(), Reason> {
+    if flags & server_flags::CHECKSUM != 0 {
+        return stage(frame, tables, packet, way, server, flags);
+    }
+    let inner = Inner::of(packet);
+    let tunnel = tables.tunnel(server).ok_or(Reason::Inconsistent)?;
+    let is_v4 = tunnel.destination.is_v4();
+    // What most tunnels are, with all numbers known beforehand.
+    if flags & server_flags::METHOD == server_flags::IPIP && is_v4 {
+        const IPIP: u32 = server_flags::IPIP;
+        put(frame, tables, inner, &tunnel, true, IPIP, way.mtu, 0)?;
+    } else {
+        let blur = tables.blur();
+        put(frame, tables, inner, &tunnel, is_v4, flags, way.mtu, blur)?;
     }
     route::address(frame, way.destination, way.source)
 }
@@ -166,13 +193,40 @@ pub fn encapsulate<F: Frame, T: Tables>(
 ) -> Result<Option<Span>, Reason> {
     let tunnel = tables.tunnel(server).ok_or(Reason::Inconsistent)?;
     let is_v4 = tunnel.destination.is_v4();
+    put(
+        frame,
+        tables,
+        inner,
+        &tunnel,
+        is_v4,
+        flags,
+        mtu,
+        tables.blur(),
+    )
+}
+
+/// The same, of a tunnel whose ends are `is_v4` or not. A `blur`, which is 0, makes numbers of what
+/// is chosen by `is_v4` and `flags`, for which the verifier else would see all that follows by each.
+#[inline(always)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "numbers, of which some calls know most"
+)]
+fn put<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    inner: Inner,
+    tunnel: &Tunnel,
+    is_v4: bool,
+    flags: u32,
+    mtu: u16,
+    blur: u8,
+) -> Result<Option<Span>, Reason> {
     let shim = shim_len(flags);
-    if shim == UNKNOWN || tunnel.source.is_v4() != is_v4 {
+    if shim == UNKNOWN {
         return Err(Reason::Inconsistent);
     }
     let outer_len = if is_v4 { Ipv4::LEN } else { Ipv6::LEN };
-    // For the verifier these are numbers from here on, and not the way by which they came about.
-    let blur = tables.blur();
     let outer_len = (outer_len ^ usize::from(blur)) & 0x3f;
     let shim = (shim ^ usize::from(blur)) & 0xf;
     let flags = flags ^ u32::from(blur);
@@ -212,7 +266,8 @@ pub fn encapsulate<F: Frame, T: Tables>(
     move_link(frame, network, overhead, kind).ok_or(Reason::Inconsistent)?;
     route::hop_at(frame, network + overhead, inner.is_v4())?;
     let outer = Outer {
-        tunnel,
+        source: tunnel.source,
+        destination: tunnel.destination,
         bytes: inner.bytes() + overhead as u16,
         traffic_class: outer_class(traffic_class),
         ttl: inner.ttl().wrapping_sub(1),
@@ -226,7 +281,7 @@ pub fn encapsulate<F: Frame, T: Tables>(
     let at = network + outer_len;
     let written = match flags & server_flags::METHOD {
         server_flags::GRE => gre(frame, inner, flags, at),
-        server_flags::GUE => gue(frame, inner, flags, at, &tunnel, source_port),
+        server_flags::GUE => gue(frame, inner, flags, at, tunnel, source_port),
         _ => return Ok(None),
     };
     written.ok_or(Reason::Inconsistent)?;
@@ -365,7 +420,8 @@ pub(in super::super) fn move_link<F: Frame>(
 
 /// An outer header's fields.
 struct Outer {
-    tunnel: Tunnel,
+    source: Addr,
+    destination: Addr,
     /// The length in bytes of the outer packet.
     bytes: u16,
     traffic_class: u8,
@@ -378,11 +434,7 @@ struct Outer {
 impl Outer {
     #[inline(always)]
     fn write<F: Frame>(&self, frame: &mut F, at: usize, is_v4: bool) -> Option<()> {
-        let Tunnel {
-            source,
-            destination,
-            port: _,
-        } = self.tunnel;
+        let (source, destination) = (self.source, self.destination);
         if is_v4 {
             Ipv4::at(frame, at)?.write(&ipv4::Header {
                 type_of_service: self.traffic_class,
