@@ -14,18 +14,27 @@ use crate::wire::Frame;
 /// [`Ending::FURTHER`] for all others.
 #[inline(always)]
 pub fn known<F: Frame, T: Stages>(frame: &mut F, tables: &T) -> Ending {
-    let Some(packet) = parse::plain(frame) else {
-        return Ending::further();
-    };
+    // The same for both families, so that the compiler makes a way of its own for each.
+    if let Some(packet) = parse::plain_v4(frame) {
+        return plain(frame, tables, &packet);
+    }
+    match parse::plain_v6(frame) {
+        Some(packet) => plain(frame, tables, &packet),
+        None => Ending::further(),
+    }
+}
+
+#[inline(always)]
+fn plain<F: Frame, T: Stages>(frame: &mut F, tables: &T, packet: &Packet) -> Ending {
     let features = tables.features();
     if !tables.hint(Hint::Virtual, packet.tuple.address) {
-        return stranger(frame, tables, &packet, features);
+        return stranger(frame, tables, packet, features);
     }
     let ours = packet.destination == tables.ingress_mac();
     // Flows come before services, as in ipvs: of a known one's packet the service needs no look.
     if ours
         && features & features::HELPERS == 0
-        && let Some(Ok(verdict)) = request(frame, tables, &packet)
+        && let Some(Ok(verdict)) = request(frame, tables, packet)
     {
         return Ending::of(Ok(verdict));
     }

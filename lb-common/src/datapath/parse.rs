@@ -112,69 +112,88 @@ impl Packet {
 
 /// Reads the headers of what nearly every packet is: whole, TCP or UDP, untagged, without IPv4
 /// options or IPv6 extension headers. None for anything else, which [`parse`] then reads.
+///
+/// One function for each family: on the way of each nothing is left to ask about it.
 #[inline(always)]
-pub(super) fn plain<F: Frame + ?Sized>(frame: &mut F) -> Option<Packet> {
-    const V4: usize = Ethernet::LEN + Ipv4::LEN;
-    const V6: usize = Ethernet::LEN + Ipv6::LEN;
+pub(super) fn plain_v4<F: Frame + ?Sized>(frame: &mut F) -> Option<Packet> {
+    const AT: usize = Ethernet::LEN + Ipv4::LEN;
 
     let room = frame.len().wrapping_sub(Ethernet::LEN);
     let ethernet = Ethernet::at(frame, 0)?;
-    let destination = ethernet.destination();
-    match ethernet.ethertype() {
-        ethertype::IPV4 => {
-            let ip = Ipv4::at(frame, Ethernet::LEN)?;
-            let bytes = ip.total_length();
-            if !ip.is_plain() || usize::from(bytes) > room {
-                return None;
-            }
-            let tuple = Tuple {
-                client: Addr::from_v4_word(ip.source_word()),
-                address: Addr::from_v4_word(ip.destination_word()),
-                ports: 0,
-                protocol: ip.protocol(),
-                role: Role::Connection,
-            };
-            let ttl = ip.ttl();
-            let len = usize::from(bytes).checked_sub(Ipv4::LEN)?;
-            let (ports, flags) = plain_transport::<F, V4>(frame, tuple.protocol, len)?;
-            Some(Packet::plain(
-                destination,
-                tuple,
-                ports,
-                flags,
-                bytes,
-                ttl,
-                Ipv4::LEN as u8,
-            ))
-        }
-        ethertype::IPV6 => {
-            let ip = Ipv6::at(frame, Ethernet::LEN)?;
-            let len = usize::from(ip.payload_length());
-            if ip.version() != 6 || len + Ipv6::LEN > room {
-                return None;
-            }
-            let tuple = Tuple {
-                client: ip.source(),
-                address: ip.destination(),
-                ports: 0,
-                protocol: ip.next_header(),
-                role: Role::Connection,
-            };
-            let ttl = ip.hop_limit();
-            let bytes = (len + Ipv6::LEN) as u16;
-            let (ports, flags) = plain_transport::<F, V6>(frame, tuple.protocol, len)?;
-            Some(Packet::plain(
-                destination,
-                tuple,
-                ports,
-                flags,
-                bytes,
-                ttl,
-                Ipv6::LEN as u8,
-            ))
-        }
-        _ => None,
+    if ethernet.ethertype() != ethertype::IPV4 {
+        return None;
     }
+    let destination = ethernet.destination();
+    let ip = Ipv4::at(frame, Ethernet::LEN)?;
+    let bytes = ip.total_length();
+    if !ip.is_plain() || usize::from(bytes) > room {
+        return None;
+    }
+    let tuple = Tuple {
+        client: Addr::from_v4_word(ip.source_word()),
+        address: Addr::from_v4_word(ip.destination_word()),
+        ports: 0,
+        protocol: ip.protocol(),
+        role: Role::Connection,
+    };
+    let ttl = ip.ttl();
+    let len = usize::from(bytes).checked_sub(Ipv4::LEN)?;
+    let (ports, flags) = plain_transport::<F, AT>(frame, tuple.protocol, len)?;
+    let header = Ipv4::LEN as u8;
+    Some(Packet::plain(
+        destination,
+        tuple,
+        ports,
+        flags,
+        bytes,
+        ttl,
+        header,
+    ))
+}
+
+/// The same of IPv6.
+#[inline(always)]
+pub(super) fn plain_v6<F: Frame + ?Sized>(frame: &mut F) -> Option<Packet> {
+    const AT: usize = Ethernet::LEN + Ipv6::LEN;
+
+    let room = frame.len().wrapping_sub(Ethernet::LEN);
+    let ethernet = Ethernet::at(frame, 0)?;
+    if ethernet.ethertype() != ethertype::IPV6 {
+        return None;
+    }
+    let destination = ethernet.destination();
+    let ip = Ipv6::at(frame, Ethernet::LEN)?;
+    let len = usize::from(ip.payload_length());
+    let tuple = Tuple {
+        client: ip.source(),
+        address: ip.destination(),
+        ports: 0,
+        protocol: ip.next_header(),
+        role: Role::Connection,
+    };
+    if ip.version() != 6 || len + Ipv6::LEN > room || is_mapped(tuple.client, tuple.address) {
+        return None;
+    }
+    let ttl = ip.hop_limit();
+    let bytes = (len + Ipv6::LEN) as u16;
+    let (ports, flags) = plain_transport::<F, AT>(frame, tuple.protocol, len)?;
+    let header = Ipv6::LEN as u8;
+    Some(Packet::plain(
+        destination,
+        tuple,
+        ports,
+        flags,
+        bytes,
+        ttl,
+        header,
+    ))
+}
+
+/// Whether an IPv6 packet has an IPv4 address in its v4-mapped form, which no packet on a wire may
+/// have (net/ipv6/ip6_input.c: `ip6_rcv_core`), and which would be taken for IPv4's.
+#[inline(always)]
+const fn is_mapped(client: Addr, address: Addr) -> bool {
+    client.is_v4() || address.is_v4()
 }
 
 /// Ports and TCP flags of the header at `AT`, in a packet that has `len` bytes from there on.
@@ -313,6 +332,9 @@ fn ipv6<F: Frame + ?Sized>(
     let mut protocol = ip.next_header();
     let (mut extensions, mut kind, mut fragment) = (0, kind::WHOLE, 0);
     if bytes > room && bytes + network > frame.total() {
+        return Err(Reason::Malformed);
+    }
+    if is_mapped(client, address) {
         return Err(Reason::Malformed);
     }
     if is_extension(protocol) {
