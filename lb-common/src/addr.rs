@@ -40,15 +40,35 @@ impl Addr {
     /// The address given as its two halves as they lie in memory.
     #[inline(always)]
     #[must_use]
-    pub const fn from_halves(halves: [u64; 2]) -> Self {
-        zerocopy::transmute!(halves)
+    pub const fn from_halves([left, right]: [u64; 2]) -> Self {
+        const fn parts(half: u64) -> [u32; 2] {
+            let half = half.to_le();
+            [u32::from_le(half as u32), u32::from_le((half >> 32) as u32)]
+        }
+        let ([a, b], [c, d]) = (parts(left), parts(right));
+        Self([a, b, c, d])
     }
 
     /// The two halves as they lie in memory.
+    ///
+    /// Put together in registers. As words stored and loaded as halves they would have to reach
+    /// memory in between, behind every other store.
     #[inline(always)]
     #[must_use]
     pub const fn halves(self) -> [u64; 2] {
-        zerocopy::transmute!(self)
+        const fn half(left: u32, right: u32) -> u64 {
+            u64::from_le(left.to_le() as u64 | (right.to_le() as u64) << 32)
+        }
+        let [a, b, c, d] = self.0;
+        [half(a, b), half(c, d)]
+    }
+
+    /// Whether this is no address: IPv6's unspecified one, which is all zero.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_unset(self) -> bool {
+        let [left, right] = self.halves();
+        left | right == 0
     }
 
     /// Whether this is an IPv4 address.

@@ -53,11 +53,18 @@ impl Tick {
         }
     }
 
+    /// 1 when this moment is past at `now`, else 0: [`Tick::is_past`] without branches.
+    #[inline(always)]
+    #[must_use]
+    pub const fn past(self, now: Self) -> u32 {
+        (self.ahead(now) + Self::MASK / 2) >> Self::BITS
+    }
+
     /// Whether this moment is past at `now`. The tick itself still counts as before.
     #[inline(always)]
     #[must_use]
     pub const fn is_past(self, now: Self) -> bool {
-        now.0.wrapping_sub(self.0).wrapping_sub(1) & Self::MASK < Self::MASK / 2
+        self.past(now) != 0
     }
 }
 

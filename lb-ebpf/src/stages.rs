@@ -16,7 +16,7 @@ use crate::maps;
 use crate::tables::Maps;
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use lb_common::datapath::{Ending, Packet, Stages, Tables as _, stages};
-use lb_common::flow::{Key, Tuple, Word};
+use lb_common::flow::{Flows as _, Key, Tuple, Word};
 use lb_common::reason::Reason;
 use lb_common::sched::{Choice, Part};
 use lb_common::wire::Frame;
@@ -97,8 +97,12 @@ global! {
     stage_settle(record: u32, choice: u32), INCONSISTENT => |tables, frame, packet| {
         word_or_reason(stages::settle(&tables, packet, record, Choice::from_bits(choice)))
     };
-    stage_enter(word: u64, back: u32), 0 => |tables, frame, packet| {
-        u64::from(stages::enter(&tables, packet, tables.lent(), Word::from_bits(word), back))
+    stage_entry_of(), 0 => |tables, frame, packet| {
+        stages::entry_of(&tables, tables.lent()).map_or(0, Maps::entry_bits)
+    };
+    stage_enter(word: u64, back: u32, own: u64), 0 => |tables, frame, packet| {
+        let (word, own) = (Word::from_bits(word), Maps::entry_from_bits(own));
+        u64::from(stages::enter(&tables, packet, tables.lent(), word, back, own))
     };
     stage_without_entry(record: u32, chosen: u64), INCONSISTENT => |tables, frame, packet| {
         word_or_reason(stages::without_entry(&tables, packet, record, Word::from_bits(chosen)))
@@ -267,7 +271,8 @@ extern "C" fn stage_parse(ctx: *mut xdp_md) -> u64 {
 #[inline(always)]
 fn enter_lent(tables: &Maps<'_>, word: u64) {
     if word != 0 {
-        stage_enter(tables.context(), word, 0);
+        let own = stage_entry_of(tables.context());
+        stage_enter(tables.context(), word, 0, own);
     }
 }
 
@@ -320,9 +325,23 @@ impl<'a> Stages for Maps<'a> {
     }
 
     #[inline(always)]
-    fn enter(&self, _: &Packet, tuple: &Tuple, word: Word, back: u32) -> bool {
+    fn entry_of(&self, tuple: &Tuple) -> Option<Self::Entry> {
         self.lend_tuple(tuple);
-        stage_enter(self.context(), word.bits(), back) != 0
+        Self::entry_from_bits(stage_entry_of(self.context()))
+    }
+
+    #[inline(always)]
+    fn enter_over(
+        &self,
+        _: &Packet,
+        tuple: &Tuple,
+        word: Word,
+        back: u32,
+        own: Option<Self::Entry>,
+    ) -> bool {
+        self.lend_tuple(tuple);
+        let own = own.map_or(0, Self::entry_bits);
+        stage_enter(self.context(), word.bits(), back, own) != 0
     }
 
     #[inline(always)]
@@ -375,13 +394,16 @@ impl<'a> Stages for Maps<'a> {
     #[inline(always)]
     fn remember_choice(&self, _: &Packet, record: u32, chosen: Word) {
         let word = stage_remembered(self.context(), record, chosen.bits(), 0);
-        if word != 0 && stage_enter(self.context(), word, 0) == 0 {
-            return;
+        if word != 0 {
+            let own = stage_entry_of(self.context());
+            if stage_enter(self.context(), word, 0, own) == 0 {
+                return;
+            }
         }
         let word = stage_remembered(self.context(), record, chosen.bits(), 1);
         if word != 0 {
-            let back = self.now().bits();
-            stage_enter(self.context(), word, back);
+            let (own, back) = (stage_entry_of(self.context()), self.now().bits());
+            stage_enter(self.context(), word, back, own);
         }
     }
 
@@ -396,7 +418,8 @@ impl<'a> Stages for Maps<'a> {
         let Some(back) = number(stage_keep_reply(self.context(), word.bits())) else {
             return true;
         };
-        stage_enter(self.context(), word.with(Word::REPLY).bits(), back) != 0
+        let own = stage_entry_of(self.context());
+        stage_enter(self.context(), word.with(Word::REPLY).bits(), back, own) != 0
     }
 
     #[inline(always)]

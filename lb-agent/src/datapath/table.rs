@@ -58,7 +58,8 @@ impl Table {
         now: Tick,
     ) -> bool {
         let key = self.key(tuple);
-        match self.insert_flow(&key, word, tuple, about.service, now) {
+        let own = self.find_flow(&key, tuple, now).map(|(place, _)| place);
+        match self.insert_flow(&key, word, tuple, about.service, own, now) {
             Insertion::Inserted {
                 lost,
                 own: _,

@@ -38,7 +38,8 @@ fn plain<F: Frame, T: Stages>(frame: &mut F, tables: &T, packet: &Packet) -> End
     {
         return Ending::of(Ok(verdict));
     }
-    // It is no known flow's, or no service's, or whoever sent it may have to be told.
+    // It opens a flow, or is no known one's, or no service's, or whoever sent it may have to be told.
+    // Where a flow has been looked for in vain, at least its place in the table is in the cache.
     Ending::further()
 }
 

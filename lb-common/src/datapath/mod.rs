@@ -236,13 +236,14 @@ fn request<F: Frame, T: Stages>(
 
     let now = tables.now();
     let key = packet.tuple.key(tables.flow_seed());
-    let mut known = match tables.find_flow(&key, &packet.tuple, now) {
+    let found = tables.find_flow(&key, &packet.tuple, now);
+    let mut known = match found {
         Some((_, word)) if follow::may_reopen(tables, packet, word) => None,
         found => found,
     };
     let mut word = match known {
         Some((_, word)) => word,
-        None => open(tables, packet, record)?,
+        None => open(tables, packet, record, found.is_none())?,
     };
     let (mut flags, mut way) = tables.server(word.server()).ok_or(Reason::Inconsistent)?;
     if flags & server_flags::AVAILABLE == 0 {
@@ -251,7 +252,7 @@ fn request<F: Frame, T: Stages>(
         if tables.settings() & settings::EXPIRE_NODEST_CONN == 0 {
             return Err(Reason::ServerGone);
         }
-        word = open(tables, packet, record)?;
+        word = open(tables, packet, record, false)?;
         known = None;
         (flags, way) = tables.server(word.server()).ok_or(Reason::Inconsistent)?;
     }
@@ -264,12 +265,12 @@ fn request<F: Frame, T: Stages>(
     forward::forward::<F, T, { forward::tunnels::STAGE }>(frame, tables, packet, word, flags, way)
 }
 
-/// Opens a flow: chooses its server, and remembers it.
+/// Opens a flow: chooses its server, and remembers it. `is_new` says that it has no entry.
 ///
 /// In stages one after the other, because the kernel gives all functions on a way through the
 /// program 512 bytes of stack together.
 #[inline(always)]
-fn open<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Reason> {
+fn open<T: Stages>(tables: &T, packet: &Packet, record: u32, is_new: bool) -> Result<Word, Reason> {
     let mut choice = tables.choose(packet, record)?;
     if choice.has(Choice::TO_SCHEDULE) {
         let mut made = if choice.has(Choice::IN_TURN) {
@@ -299,7 +300,7 @@ fn open<T: Stages>(tables: &T, packet: &Packet, record: u32) -> Result<Word, Rea
     if masqueraded && !tables.keep_reply(packet, word) {
         return Err(Reason::NoRoom);
     }
-    if !word.has(Word::ONE_PACKET) && !tables.enter_connection(packet, word) {
+    if !word.has(Word::ONE_PACKET) && !tables.enter_connection(packet, word, is_new) {
         if masqueraded {
             return Err(Reason::NoRoom);
         }

@@ -181,11 +181,27 @@ fn may_open<T: Tables>(tables: &T, packet: &Packet) -> bool {
     }
 }
 
-/// Makes an entry of the table; false when there is no room.
+/// The live entry of a tuple.
+#[inline(always)]
+pub fn entry_of<T: Tables>(tables: &T, tuple: &Tuple) -> Option<T::Entry> {
+    let key = tuple.key(tables.flow_seed());
+    let found = tables.find_flow(&key, tuple, tables.now());
+    found.map(|(entry, _)| entry)
+}
+
+/// Makes an entry of the table, in the place of its `own` live one if it has one. False when there is
+/// no room.
 ///
 /// The details of a server's half are the client's half, which `packet` is of.
 #[inline(always)]
-pub fn enter<T: Tables>(tables: &T, packet: &Packet, tuple: &Tuple, word: Word, back: u32) -> bool {
+pub fn enter<T: Tables>(
+    tables: &T,
+    packet: &Packet,
+    tuple: &Tuple,
+    word: Word,
+    back: u32,
+    own: Option<T::Entry>,
+) -> bool {
     let service = tables.server_service(word.server()).unwrap_or(u32::MAX);
     let about = About {
         service,
@@ -193,7 +209,7 @@ pub fn enter<T: Tables>(tables: &T, packet: &Packet, tuple: &Tuple, word: Word, 
         role: tuple.role,
     };
     let (now, key) = (tables.now(), tuple.key(tables.flow_seed()));
-    match tables.insert_flow(&key, word, tuple, about.service, now) {
+    match tables.insert_flow(&key, word, tuple, about.service, own, now) {
         Insertion::Inserted { lost, own, entry } => {
             let opened = tuple.role == Role::Connection && packet.opens();
             count_made(tables, word, u8::from(opened) ^ tables.blur() != 0);

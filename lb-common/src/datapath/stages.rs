@@ -17,7 +17,7 @@ pub use super::fragment::{
     find as find_fragment, remember as remember_fragment,
     remember_reply as remember_reply_fragment, tuple as fragment_tuple,
 };
-pub use super::open::{choose, enter, expected, help, settle, without_entry};
+pub use super::open::{choose, enter, entry_of, expected, help, settle, without_entry};
 pub use super::parse::{parse, parse_with, walk};
 pub use super::persist::{hold as hold_template, new_template};
 pub use super::related::{to_client as related_to_client, to_server as related_to_server};
@@ -62,13 +62,35 @@ pub trait Stages: Tables + Sized {
         settle(self, packet, record, choice)
     }
 
-    /// Makes the entry of a new connection; false when there is no room.
-    fn enter_connection(&self, packet: &Packet, word: Word) -> bool {
-        self.enter(packet, &packet.tuple, word, 0)
+    /// Makes the entry of a new connection, which `is_new` to the table or has an entry; false when
+    /// there is no room.
+    fn enter_connection(&self, packet: &Packet, word: Word, is_new: bool) -> bool {
+        let own = if is_new {
+            None
+        } else {
+            self.entry_of(&packet.tuple)
+        };
+        self.enter_over(packet, &packet.tuple, word, 0, own)
     }
 
+    /// The same of anything that may have an entry.
     fn enter(&self, packet: &Packet, tuple: &Tuple, word: Word, back: u32) -> bool {
-        enter(self, packet, tuple, word, back)
+        self.enter_over(packet, tuple, word, back, self.entry_of(tuple))
+    }
+
+    fn entry_of(&self, tuple: &Tuple) -> Option<Self::Entry> {
+        entry_of(self, tuple)
+    }
+
+    fn enter_over(
+        &self,
+        packet: &Packet,
+        tuple: &Tuple,
+        word: Word,
+        back: u32,
+        own: Option<Self::Entry>,
+    ) -> bool {
+        enter(self, packet, tuple, word, back, own)
     }
 
     fn without_entry(&self, packet: &Packet, record: u32, chosen: Word) -> Result<Word, Reason> {

@@ -347,6 +347,13 @@ impl Word {
         Tick::new((self.0 >> Self::DEADLINE) as u32)
     }
 
+    /// 1 for a flow that has not expired, else 0: [`Word::is_live`] without branches.
+    #[inline(always)]
+    #[must_use]
+    pub const fn live(self, now: Tick) -> u64 {
+        self.0 >> Self::LIVE.trailing_zeros() & !self.deadline().past(now) as u64 & 1
+    }
+
     /// Whether this is a flow that has not expired.
     #[inline(always)]
     #[must_use]
@@ -436,6 +443,12 @@ pub trait Flows: Repeat {
     /// Where a flow is kept.
     type Entry: Copy;
 
+    /// An entry as one number other than 0.
+    fn entry_bits(entry: Self::Entry) -> u64;
+
+    /// The entry of a number that [`Flows::entry_bits`] gave; none for 0.
+    fn entry_from_bits(bits: u64) -> Option<Self::Entry>;
+
     /// The live entry of a flow, which has a key and a tuple.
     fn find_flow(&self, key: &Key, tuple: &Tuple, now: Tick) -> Option<(Self::Entry, Word)>;
 
@@ -449,6 +462,7 @@ pub trait Flows: Repeat {
         word: Word,
         tuple: &Tuple,
         service: u32,
+        own: Option<Self::Entry>,
         now: Tick,
     ) -> Insertion<Self::Entry>;
 
@@ -477,6 +491,19 @@ impl<B: Buckets> Flows for B {
     type Entry = Place;
 
     #[inline(always)]
+    fn entry_bits(place: Place) -> u64 {
+        1 + u64::from(place.bucket) * WAYS as u64 + u64::from(place.way)
+    }
+
+    #[inline(always)]
+    fn entry_from_bits(bits: u64) -> Option<Place> {
+        bits.checked_sub(1).map(|bits| Place {
+            bucket: (bits / WAYS as u64) as u32,
+            way: bits as u32 % WAYS as u32,
+        })
+    }
+
+    #[inline(always)]
     fn find_flow(&self, key: &Key, _: &Tuple, now: Tick) -> Option<(Place, Word)> {
         find(self, key, now)
     }
@@ -487,8 +514,16 @@ impl<B: Buckets> Flows for B {
     }
 
     #[inline(always)]
-    fn insert_flow(&self, key: &Key, word: Word, _: &Tuple, _: u32, now: Tick) -> Insertion<Place> {
-        insert(self, key, word, now)
+    fn insert_flow(
+        &self,
+        key: &Key,
+        word: Word,
+        _: &Tuple,
+        _: u32,
+        own: Option<Place>,
+        now: Tick,
+    ) -> Insertion<Place> {
+        insert(self, key, word, own, now)
     }
 
     #[inline(always)]

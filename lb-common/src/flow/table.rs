@@ -86,13 +86,18 @@ pub enum Insertion<E> {
     Full,
 }
 
-/// Gives a flow an entry, which is busy until [`publish`].
+/// Gives a flow an entry, which is busy until [`publish`]: its `own` live one, if it has one.
 ///
-/// The place is, in this order: the flow's own older entry, a free one, that of the half-open
-/// flow next to expire, that of the closing flow next to expire. Established flows never make
-/// room.
+/// Otherwise the place is, in this order: a free one, that of the half-open flow next to expire, that
+/// of the closing flow next to expire. Established flows never make room.
 #[inline(always)]
-pub fn insert<B: Buckets>(table: &B, key: &Key, word: Word, now: Tick) -> Insertion<Place> {
+pub fn insert<B: Buckets>(
+    table: &B,
+    key: &Key,
+    word: Word,
+    own: Option<Place>,
+    now: Tick,
+) -> Insertion<Place> {
     /// Further tries are for when another CPU took or changed the very same entry.
     const TRIES: u32 = 4;
 
@@ -101,6 +106,8 @@ pub fn insert<B: Buckets>(table: &B, key: &Key, word: Word, now: Tick) -> Insert
         key,
         word,
         now,
+        own: own.is_some(),
+        place: own.unwrap_or(Place { bucket: 0, way: 0 }),
         outcome: Insertion::Full,
     };
     table.repeat(TRIES, &mut attempt);
@@ -125,27 +132,36 @@ struct Attempt<'a, B> {
     key: &'a Key,
     word: Word,
     now: Tick,
+    /// Whether to try the flow's own entry, which is at `place`.
+    own: bool,
+    place: Place,
     outcome: Insertion<Place>,
 }
 
 impl<B: Buckets> Body for Attempt<'_, B> {
     #[inline(always)]
     fn turn(&mut self) -> bool {
-        let Some((place, seen)) = victim(self.table, self.key, self.now) else {
+        let own = self.own;
+        if !own {
+            match victim(self.table, self.key, self.now) {
+                Some(place) => self.place = place,
+                None => return true,
+            }
+        }
+        self.own = false;
+        let Some(bucket) = self.table.bucket(self.place.bucket) else {
             return true;
         };
-        let Some(bucket) = self.table.bucket(place.bucket) else {
-            return true;
-        };
-        let way = place.way as usize & (WAYS - 1);
-        if !bucket.swap_digest(way, seen, BUSY) {
+        let way = self.place.way as usize & (WAYS - 1);
+        let seen = bucket.digest(way);
+        let changed = own && seen != self.key.digest;
+        if changed || seen == BUSY || !bucket.swap_digest(way, seen, BUSY) {
             return false;
         }
-        let own = seen == self.key.digest;
         let lost = bucket.word(way);
         // Read again under the claim: since the search the flow may have been established, or
         // the entry given to another.
-        let free = own || cost(seen, lost, self.now) != NEVER;
+        let free = own || cost(lost, self.now) != NEVER;
         if !free || !bucket.swap_word(way, lost, self.word) {
             bucket.set_digest(way, seen);
             return false;
@@ -153,83 +169,66 @@ impl<B: Buckets> Body for Attempt<'_, B> {
         self.outcome = Insertion::Inserted {
             lost,
             own,
-            entry: place,
+            entry: self.place,
         };
         true
     }
 }
 
-/// The best place for a new flow and the digest seen there.
+/// The best place for a new flow: none when all are taken by established ones.
+///
+/// Without branches but at a bucket's end, for the verifier would follow each of them.
 #[inline(always)]
-fn victim<B: Buckets>(table: &B, key: &Key, now: Tick) -> Option<(Place, u64)> {
-    let mut search = Search {
-        table,
-        key,
-        now,
-        candidate: 0,
-        cost: NEVER,
-        place: Place { bucket: 0, way: 0 },
-        digest: BUSY,
-    };
-    table.repeat(CANDIDATES as u32, &mut search);
-    (search.cost != NEVER).then_some((search.place, search.digest))
-}
+fn victim<B: Buckets>(table: &B, key: &Key, now: Tick) -> Option<Place> {
+    const WAY: u32 = WAYS.trailing_zeros();
+    const COST: u32 = WAY + CANDIDATES.trailing_zeros();
 
-/// The search for the entry that costs least, a bucket a turn.
-struct Search<'a, B> {
-    table: &'a B,
-    key: &'a Key,
-    now: Tick,
-    candidate: usize,
-    cost: u32,
-    place: Place,
-    digest: u64,
-}
-
-impl<B: Buckets> Body for Search<'_, B> {
-    #[inline(always)]
-    fn turn(&mut self) -> bool {
-        let index = self.key.bucket(self.candidate, self.table.buckets());
-        let Some(bucket) = self.table.bucket(index) else {
-            return true;
-        };
+    // From the low end: way, candidate, cost.
+    let mut best = u64::MAX >> 1;
+    let blur = u64::from(table.blur());
+    let mut candidate = 0;
+    while candidate < CANDIDATES {
+        let bucket = table.bucket(key.bucket(candidate, table.buckets()))?;
         let mut way = 0;
         while way < WAYS {
-            let digest = bucket.digest(way);
-            let cost = if digest == self.key.digest {
-                0
-            } else {
-                cost(digest, bucket.word(way), self.now)
-            };
-            if cost < self.cost {
-                self.cost = cost;
-                self.place = Place {
-                    bucket: index,
-                    way: (way as u32 ^ u32::from(self.table.blur())) & (WAYS as u32 - 1),
-                };
-                self.digest = digest;
-            }
+            let cost = cost(bucket.word(way), now);
+            best = least(best, cost << COST | (candidate << WAY | way) as u64, blur);
             way += 1;
         }
-        self.candidate += 1;
-        false
+        if best >> COST == FREE {
+            break;
+        }
+        candidate += 1;
     }
+    let best = best ^ blur;
+    if best >> COST >= NEVER {
+        return None;
+    }
+    Some(Place {
+        bucket: key.bucket((best >> WAY) as usize & (CANDIDATES - 1), table.buckets()),
+        way: best as u32 & (WAYS as u32 - 1),
+    })
 }
 
-const NEVER: u32 = u32::MAX;
+const _: () = assert!(CANDIDATES.is_power_of_two());
 
-/// What it costs to take an entry: rank first, then the time it has left.
+const FREE: u64 = 0;
+const NEVER: u64 = 1 << 31;
+
+/// What it costs to take an entry, 32 bits: rank first, then the time it has left.
 #[inline(always)]
-fn cost(digest: u64, word: Word, now: Tick) -> u32 {
-    if digest == BUSY {
-        return NEVER;
-    }
-    if !word.is_live(now) {
-        return 1;
-    }
-    // Without branches: the verifier would walk all that follows for each.
+fn cost(word: Word, now: Tick) -> u64 {
     let class = word.class();
-    let rank = 2 - u32::from(class.is_half_open());
-    let never = 0_u32.wrapping_sub(u32::from(class.is_established()));
-    never | rank << Tick::BITS | word.deadline().ahead(now)
+    let rank = 2 - u64::from(class.is_half_open());
+    let never = u64::from(class.is_established()) * NEVER;
+    let taken = 0_u64.wrapping_sub(word.live(now));
+    (never | rank << Tick::BITS | u64::from(word.deadline().ahead(now))) & taken
+}
+
+/// The lesser of two numbers below 2^63. A `blur`, which is 0, keeps the compiler from making it a
+/// branch.
+#[inline(always)]
+fn least(a: u64, b: u64, blur: u64) -> u64 {
+    let difference = a.wrapping_sub(b);
+    b.wrapping_add(difference & 0_u64.wrapping_sub(difference >> 63 ^ blur))
 }

@@ -58,7 +58,7 @@ fn expect(tables: &Memory, tuple: &Tuple, flags: u64) {
     let deadline = tables.now().after(100);
     let word = Word::new(0, State::Listen.into(), deadline).with(Word::CONTROLLED | flags);
     let key = tuple.key(tables.flow_seed());
-    let made = tables.insert_flow(&key, word, tuple, 0, tables.now());
+    let made = tables.insert_flow(&key, word, tuple, 0, None, tables.now());
     let Insertion::Inserted { entry, .. } = made else {
         panic!("no room for {tuple:?}");
     };

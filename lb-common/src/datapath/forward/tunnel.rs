@@ -192,17 +192,8 @@ pub fn encapsulate<F: Frame, T: Tables>(
     mtu: u16,
 ) -> Result<Option<Span>, Reason> {
     let tunnel = tables.tunnel(server).ok_or(Reason::Inconsistent)?;
-    let is_v4 = tunnel.destination.is_v4();
-    put(
-        frame,
-        tables,
-        inner,
-        &tunnel,
-        is_v4,
-        flags,
-        mtu,
-        tables.blur(),
-    )
+    let (is_v4, blur) = (tunnel.destination.is_v4(), tables.blur());
+    put(frame, tables, inner, &tunnel, is_v4, flags, mtu, blur)
 }
 
 /// The same, of a tunnel whose ends are `is_v4` or not. A `blur`, which is 0, makes numbers of what
@@ -223,12 +214,14 @@ fn put<F: Frame, T: Tables>(
     blur: u8,
 ) -> Result<Option<Span>, Reason> {
     let shim = shim_len(flags);
-    if shim == UNKNOWN {
+    // A director without an address of the server's family has no source.
+    if shim == UNKNOWN || tunnel.source.is_unset() {
         return Err(Reason::Inconsistent);
     }
     let outer_len = if is_v4 { Ipv4::LEN } else { Ipv6::LEN };
-    let outer_len = (outer_len ^ usize::from(blur)) & 0x3f;
-    let shim = (shim ^ usize::from(blur)) & 0xf;
+    // Added, the compiler cannot do without the masks, in which older verifiers see the bounds.
+    let outer_len = (outer_len + usize::from(blur)) & 0x3f;
+    let shim = (shim + usize::from(blur)) & 0xf;
     let flags = flags ^ u32::from(blur);
     let overhead = outer_len + shim;
     let room = mtu.saturating_sub(overhead as u16);
@@ -251,7 +244,6 @@ fn put<F: Frame, T: Tables>(
     };
 
     let protocol = outer_protocol(flags, inner) ^ blur;
-    let is_v4 = (u8::from(is_v4) ^ blur) & 1 != 0;
     let dont_fragment = (u8::from(dont_fragment) ^ blur) & 1 != 0;
     let identification = identification ^ u16::from(blur);
     let source_port = Port::from_word(source_port.word() ^ u16::from(blur));

@@ -49,6 +49,17 @@ static KERNEL_FLOWS: LruHashMap<Ends, Flow, 1> = LruHashMap::new();
 impl Flows for Maps<'_> {
     type Entry = *mut Flow;
 
+    /// The map finds an older entry by itself.
+    #[inline(always)]
+    fn entry_bits(_: *mut Flow) -> u64 {
+        0
+    }
+
+    #[inline(always)]
+    fn entry_from_bits(_: u64) -> Option<*mut Flow> {
+        None
+    }
+
     #[inline(always)]
     fn find_flow(&self, _: &Key, tuple: &Tuple, now: Tick) -> Option<(*mut Flow, Word)> {
         let flow = KERNEL_FLOWS.get_ptr_mut(Ends::of(tuple))?;
@@ -78,6 +89,7 @@ impl Flows for Maps<'_> {
         word: Word,
         tuple: &Tuple,
         service: u32,
+        _: Option<*mut Flow>,
         _: Tick,
     ) -> Insertion<*mut Flow> {
         let flow = Flow {
