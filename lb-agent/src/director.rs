@@ -12,8 +12,10 @@ mod listing;
 #[cfg(test)]
 pub(crate) mod memory;
 mod narrow;
+mod silence;
 #[cfg(test)]
 mod tests;
+mod warnings;
 mod ways;
 
 pub(crate) use accounts::{Account, Accounts};
@@ -32,6 +34,7 @@ use anyhow::Context;
 use lb_common::addr::{Port, protocol};
 use lb_common::api::{Counters, Edit, Family, Forwarding, Refusal, RefusalKind, Setting, Tunnel};
 use narrow::Narrow;
+use silence::Silence;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -48,6 +51,7 @@ pub(crate) struct Director {
     /// The settings that the configuration gives a value.
     configured: BTreeMap<Setting, u32>,
     narrow: Narrow,
+    silence: Silence,
     service_rates: BTreeMap<ServiceId, Estimator>,
     server_rates: BTreeMap<ServerId, Estimator>,
 }
@@ -91,6 +95,7 @@ impl Director {
             ways: Ways::default(),
             configured,
             narrow: Narrow::default(),
+            silence: Silence::default(),
             service_rates: BTreeMap::new(),
             server_rates: BTreeMap::new(),
         };
@@ -148,11 +153,14 @@ impl Director {
     }
 
     /// Lets the datapath reclaim expired flows, and frees the servers that no flow refers to. Tunnels
-    /// that took shorter packets for a while are what they were before.
+    /// that took shorter packets for a while are what they were before. Servers that do not answer
+    /// are told of.
     pub(crate) fn sweep(&mut self) {
-        for address in self.narrow.forget(Instant::now()) {
+        let now = Instant::now();
+        for address in self.narrow.forget(now) {
             self.write_outlets(address);
         }
+        self.watch_for_silence(now);
         for id in self.datapath.sweep() {
             match self.model.server(id).map(|server| server.standing) {
                 Some(Standing::Live { .. }) => {}
@@ -252,7 +260,10 @@ impl Director {
                 Change::ServerAdopted(id) => self.adopt(id),
                 Change::ServiceZeroed(id) => self.zero(id),
                 // It may be forwarded to otherwise.
-                Change::ServerChanged(id) => self.write_outlet(id),
+                Change::ServerChanged(id) => {
+                    self.write_outlet(id);
+                    self.expect_answers(id);
+                }
                 Change::Everything
                 | Change::ServerRetired(_)
                 | Change::ServiceChanged(_)
@@ -271,6 +282,7 @@ impl Director {
             return;
         };
         self.server_rates.entry(id).or_default();
+        self.expect_answers(id);
         if self.ways.want(address, id) {
             self.write_outlet(id);
         }
@@ -327,6 +339,7 @@ impl Director {
         let mut records = vec![Record::Free(id)];
         if let Some(server) = self.model.free(id) {
             self.server_rates.remove(&id);
+            self.silence.forget(id);
             self.ways.drop_server(server.address.address, id);
             if let Standing::Retired { service } = server.standing {
                 self.accounts.free(service, id, counted);

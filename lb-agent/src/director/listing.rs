@@ -72,6 +72,7 @@ impl Director {
             slots: about.slots,
             interfaces: about.interfaces,
             missing: about.missing,
+            warnings: self.warnings(),
             reasons: self
                 .datapath
                 .reasons()

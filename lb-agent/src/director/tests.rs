@@ -1,7 +1,9 @@
 //! Edits, counters, restarts and faults, over a datapath in memory.
 
 use super::memory::{Memory, Tables};
+use super::warnings::has_to_answer;
 use super::*;
+use crate::model::Server;
 use crate::model::tests::{
     add_server, add_service, delete_server, delete_service, edits, server, server_options, service,
     service_options,
@@ -9,9 +11,10 @@ use crate::model::tests::{
 use crate::state::tests::TestDirectory;
 use lb_common::api::{
     Forwarding, MarkRule, Next, NoServer, Protocol, ServerOptions, ServiceAddress, ServiceStatus,
-    Timeouts, Tunnel,
+    Timeouts, Tunnel, Warning, WarningKind,
 };
 use proptest::prelude::*;
+use std::time::Duration;
 
 /// A director whose directory and maps outlive it.
 struct Lab {
@@ -564,5 +567,135 @@ fn numbered_service(high: u8, low: u8) -> ServiceAddress {
         protocol: Protocol::Tcp,
         address: [10, 1, high, low].into(),
         port: 80,
+    }
+}
+
+#[test]
+fn a_masqueraded_server_that_answers_nobody_is_told_of_until_it_does() {
+    let mut lab = Lab::new();
+    let forward = |number, forwarding| Edit::AddServer {
+        service: service(1),
+        server: server(number),
+        options: ServerOptions {
+            forwarding,
+            ..server_options(1)
+        },
+    };
+    lab.edit(&[
+        add_service(1),
+        forward(1, Forwarding::Masquerade),
+        // The others' answers never come through the director, or they get no packets.
+        forward(2, Forwarding::Route),
+        forward(3, Forwarding::Masquerade),
+    ]);
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let hop = NextHop {
+        preferred_source: Some([192, 168, 0, 254].into()),
+        ..hop()
+    };
+    for number in [1, 2] {
+        let address = server(number).address;
+        lab.director.set_reach(address, Reach::Hop(hop.clone()));
+    }
+    for port in 1..=3 {
+        for number in 1..=3 {
+            lab.maps.connect(lab.id(1, number), port, 60);
+        }
+    }
+    lab.director.watch_for_silence(after(1));
+    assert_eq!(lab.director.warnings(), []);
+    lab.director.watch_for_silence(after(4));
+    let [Warning { kind, message }] = &lab.director.warnings()[..] else {
+        panic!("{:?}", lab.director.warnings());
+    };
+    assert_eq!(*kind, WarningKind::NoReplies);
+    for part in [
+        "masqueraded server 192.168.0.1:80 of TCP 10.0.0.1:80",
+        "3 connections of 3 packets",
+        "`ip route replace default via 192.168.0.254`",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    lab.maps.answer(lab.id(1, 1));
+    lab.director.watch_for_silence(after(5));
+    assert_eq!(lab.director.warnings(), []);
+}
+
+#[test]
+fn a_silent_server_that_goes_or_needs_no_answer_is_not_told_of() {
+    let mut lab = Lab::new();
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let masqueraded = ServerOptions {
+        forwarding: Forwarding::Masquerade,
+        ..server_options(1)
+    };
+    for (round, end) in [
+        Edit::EditServer {
+            service: service(1),
+            server: server(1),
+            options: server_options(1),
+        },
+        delete_server(1, 1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let at = |seconds| after(round as u64 * 100 + seconds);
+        lab.edit(&[
+            add_service(1),
+            Edit::AddServer {
+                service: service(1),
+                server: server(1),
+                options: masqueraded.clone(),
+            },
+        ]);
+        lab.director.set_reach(server(1).address, Reach::Hop(hop()));
+        lab.director.watch_for_silence(at(0));
+        for port in 1..=3 {
+            lab.maps.connect(lab.id(1, 1), port, 60);
+        }
+        lab.director.watch_for_silence(at(1));
+        lab.director.watch_for_silence(at(4));
+        assert_eq!(lab.director.warnings().len(), 1);
+        lab.edit(&[end]);
+        lab.director.watch_for_silence(at(5));
+        assert_eq!(lab.director.warnings(), []);
+        lab.edit(&[delete_service(1)]);
+    }
+}
+
+#[test]
+fn only_marks_of_protocols_with_answers_ask_for_one() {
+    let rule = |protocol| MarkRule {
+        protocol,
+        from: None,
+        to: None,
+        ports: None,
+        interface: None,
+        mark: 7,
+    };
+    for (protocols, watched) in [
+        (&[Some(Protocol::Tcp), Some(Protocol::Sctp)][..], true),
+        (&[Some(Protocol::Tcp), Some(Protocol::Udp)], false),
+        (&[None], false),
+    ] {
+        let rules: Vec<_> = protocols.iter().map(|protocol| rule(*protocol)).collect();
+        let server = Server {
+            id: ServerId(1),
+            service: ServiceAddress::Mark {
+                mark: 7,
+                family: Family::Ipv4,
+            },
+            address: server(1),
+            options: ServerOptions {
+                forwarding: Forwarding::Masquerade,
+                ..server_options(1)
+            },
+            last_weight: 0,
+            standing: Standing::Retired { service: None },
+        };
+        assert_eq!(has_to_answer(&server, &rules), watched, "{protocols:?}");
     }
 }
