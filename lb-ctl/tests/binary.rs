@@ -275,6 +275,20 @@ fn status_says_no_while_a_warning_is_seen() {
 }
 
 #[test]
+fn what_nobody_has_seen_go_wrong_is_a_note() {
+    let server = Server::start();
+    let warning = Warning {
+        kind: WarningKind::PartialChecksums,
+        message: "eth0 is a veth interface".to_owned(),
+    };
+    server.table.lock().unwrap().warnings = vec![warning];
+    let status = run("lb-ctl", server.path(), &["status"], "");
+    assert_eq!(status.code, 0);
+    let told = "\nnote: eth0 is a veth interface\n";
+    assert!(status.out.contains(told), "{}", status.out);
+}
+
+#[test]
 fn nothing_depends_on_the_terminal() {
     let server = Server::start();
     server.table.lock().unwrap().connections = CONNECTIONS.to_owned();

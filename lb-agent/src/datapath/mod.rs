@@ -30,6 +30,7 @@
 mod accept;
 mod asked;
 mod attach;
+mod checksums;
 mod clock;
 pub(crate) mod decapsulation;
 mod describe;

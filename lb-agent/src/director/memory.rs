@@ -171,6 +171,7 @@ impl Datapath for Memory {
             slots: 4096,
             interfaces: Vec::new(),
             missing: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 

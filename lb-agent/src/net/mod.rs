@@ -18,6 +18,7 @@ mod own;
 mod prefix;
 mod requests;
 mod table;
+mod veth;
 mod way;
 mod xdp;
 
@@ -28,5 +29,6 @@ pub(crate) use handle::{Changes, NextHops};
 pub(crate) use message::local_address;
 pub(crate) use own::{interface_address, own_address};
 pub(crate) use requests::interface_mtu;
+pub(crate) use veth::{Peer, peer};
 pub(crate) use way::{NextHop, Unresolved, Way};
 pub(crate) use xdp::program_id;

@@ -44,17 +44,20 @@ pub struct Warning {
 pub enum WarningKind {
     /// Packets go to a masqueraded server, and none comes back.
     NoReplies,
+    /// Packets may come in that lack their checksum.
+    PartialChecksums,
 }
 
 impl WarningKind {
     /// Every kind.
-    pub const ALL: [Self; 1] = [Self::NoReplies];
+    pub const ALL: [Self; 2] = [Self::NoReplies, Self::PartialChecksums];
 
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::NoReplies => "no_replies",
+            Self::PartialChecksums => "partial_checksums",
         }
     }
 
@@ -63,6 +66,7 @@ impl WarningKind {
     pub const fn is_seen(self) -> bool {
         match self {
             Self::NoReplies => true,
+            Self::PartialChecksums => false,
         }
     }
 }

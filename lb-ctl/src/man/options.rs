@@ -88,7 +88,7 @@ pub const DETAILS: &[Detail] = &[
     number(F::TunPort, 1, 65535, "Sets the UDP port of gue, which needs one."),
     text(F::TunNocsum, "Sends gue and gre without a checksum. This is the default."),
     text(F::TunCsum, "Sends gue and gre with a checksum."),
-    text(F::TunRemcsum, "Sends gue as without: XDP sees no packet whose checksum is left to make."),
+    text(F::TunRemcsum, "Sends gue as without: XDP cannot tell whose checksum is left to make."),
     number(F::Weight, 0, 2_147_483_647,
         "Sets the server's weight, 1 by default. 0 keeps new connections away and lets the others \
          go on."),

@@ -67,6 +67,38 @@ fn detach_removes_program_and_pins() -> Result<()> {
 }
 
 #[test]
+fn what_a_veth_pair_may_lack_is_noted_with_the_cure() -> Result<()> {
+    let scene = Scene::new(1)?;
+    let (director, client) = (scene.director(), scene.lab.client());
+    let agent = director.start()?;
+    scene::add_service(&director, "rr", &[1])?;
+    // Nothing was seen to go wrong.
+    let status = director.ctl(["status"])?;
+    let peer = {
+        let bridge = scene.lab.host("bridge");
+        let link = bridge.run("cat", ["/sys/class/net/director1/ifindex"])?;
+        link.trim().to_owned()
+    };
+    let note = format!("its other end, interface {peer} there");
+    for said in [&status, &agent.log()] {
+        assert_eq!(said.matches(&note).count(), 1, "{said}");
+    }
+    assert!(
+        status.contains("\nnote: eth0 is a veth interface"),
+        "{status}"
+    );
+
+    // What a host sends is without checksum from now on.
+    client.run("ethtool", ["-K", "eth0", "tx", "on"])?;
+    let lost = client.run("curl", ["--max-time", "3", "http://10.0.0.100/"]);
+    assert!(lost.is_err(), "a packet without checksum arrives");
+    let cure = ["-K", "director1", "tx", "off"];
+    scene.lab.host("bridge").run("ethtool", cure)?;
+    assert_eq!(scene.fetch(1)?, [1]);
+    Ok(())
+}
+
+#[test]
 fn other_traffic_to_the_director_passes() -> Result<()> {
     let scene = Scene::new(1)?;
     let director = scene.director();

@@ -138,7 +138,11 @@ const INTERFACES: &[Field] = &[
 ];
 
 const WARNINGS: &[Field] = &[
-    field("kind", OneOf(&["no_replies"]), "what it is about"),
+    field(
+        "kind",
+        OneOf(&["no_replies", "partial_checksums"]),
+        "what it is about",
+    ),
     field(
         "seen",
         Flag,
