@@ -26,7 +26,7 @@ use crate::datapath::Punts;
 use crate::model::{
     Change, Datapath, Model, Outlet, ServerId, ServiceId, Standing, service_supported, settle,
 };
-use crate::net::{Changes, NextHop, NextHops, Unresolved, Way, own_address};
+use crate::net::{Changes, Duplicate, NextHop, NextHops, Unresolved, Way, own_address};
 use crate::punt::TooBig;
 use crate::rates::Estimator;
 use crate::state::{Record, State, Store};
@@ -52,6 +52,8 @@ pub(crate) struct Director {
     configured: BTreeMap<Setting, u32>,
     narrow: Narrow,
     silence: Silence,
+    /// The own addresses that another machine has.
+    duplicates: BTreeSet<Duplicate>,
     service_rates: BTreeMap<ServiceId, Estimator>,
     server_rates: BTreeMap<ServerId, Estimator>,
 }
@@ -96,6 +98,7 @@ impl Director {
             configured,
             narrow: Narrow::default(),
             silence: Silence::default(),
+            duplicates: BTreeSet::new(),
             service_rates: BTreeMap::new(),
             server_rates: BTreeMap::new(),
         };
@@ -255,6 +258,7 @@ impl Director {
                 }
                 Change::ServiceAdded(id) => {
                     self.service_rates.insert(id, Estimator::default());
+                    self.tell_of_service(id);
                 }
                 Change::ServerAdded(id) => self.enter(id),
                 Change::ServerAdopted(id) => self.adopt(id),
@@ -411,8 +415,11 @@ impl Director {
         self.ways.contains(address)
     }
 
-    /// Takes over what was found out about ways since the last call.
+    /// Takes over what was found out about ways and own addresses since the last call.
     pub(crate) fn take_ways(&mut self, changes: &Changes) {
+        if let Some(duplicates) = changes.take_duplicates() {
+            self.set_duplicates(duplicates);
+        }
         for (address, way) in changes.take() {
             match way {
                 Way::Resolved(hop) => {

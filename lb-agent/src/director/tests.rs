@@ -591,6 +591,7 @@ fn a_masqueraded_server_that_answers_nobody_is_told_of_until_it_does() {
     let start = Instant::now();
     let after = |seconds| start + Duration::from_secs(seconds);
     let hop = NextHop {
+        interface: "no-such-interface".into(),
         preferred_source: Some([192, 168, 0, 254].into()),
         ..hop()
     };
@@ -698,4 +699,74 @@ fn only_marks_of_protocols_with_answers_ask_for_one() {
         };
         assert_eq!(has_to_answer(&server, &rules), watched, "{protocols:?}");
     }
+}
+
+#[test]
+fn a_duplicate_address_is_told_of_with_the_services_at_it() {
+    let mut lab = Lab::new();
+    let address = std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x100);
+    let duplicate = |length| Duplicate {
+        address,
+        length,
+        interface: "eth0".to_owned(),
+    };
+    lab.director.set_duplicates(BTreeSet::from([duplicate(64)]));
+    let told = |director: &Director| {
+        let warnings = director.warnings();
+        let [Warning { kind, message }] = &warnings[..] else {
+            panic!("{warnings:?}");
+        };
+        assert_eq!(*kind, WarningKind::DuplicateAddress);
+        assert!(
+            message.contains("`ip address delete fd00::100/64 dev eth0`"),
+            "{message}"
+        );
+        message.clone()
+    };
+    let own = told(&lab.director);
+    assert!(
+        own.starts_with("the director's own address, fd00::100 on eth0"),
+        "{own}"
+    );
+    for (port, whose) in [
+        (80, "the virtual address of TCP [fd00::100]:80, fd00::100"),
+        (
+            443,
+            "the virtual address of TCP [fd00::100]:80 and 1 more, ",
+        ),
+    ] {
+        lab.edit(&[Edit::AddService {
+            service: ServiceAddress::Address {
+                protocol: Protocol::Tcp,
+                address: address.into(),
+                port,
+            },
+            options: service_options("rr"),
+        }]);
+        let message = told(&lab.director);
+        assert!(message.starts_with(whose), "{message}");
+    }
+    lab.director.set_duplicates(BTreeSet::new());
+    assert_eq!(lab.director.warnings(), []);
+}
+
+#[test]
+fn a_service_at_a_link_local_address_is_told_of() {
+    let mut lab = Lab::new();
+    let service = |address: &str| ServiceAddress::Address {
+        protocol: Protocol::Tcp,
+        address: address.parse().expect("an address"),
+        port: 80,
+    };
+    let add = |address| Edit::AddService {
+        service: service(address),
+        options: service_options("rr"),
+    };
+    lab.edit(&[add("fd00::1"), add("10.0.0.1"), add("fe80::1")]);
+    let warnings = lab.director.warnings();
+    let [Warning { kind, message }] = &warnings[..] else {
+        panic!("{warnings:?}");
+    };
+    assert_eq!(*kind, WarningKind::LinkLocal);
+    assert!(message.starts_with("TCP [fe80::1]:80 is at a"), "{message}");
 }

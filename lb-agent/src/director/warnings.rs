@@ -2,11 +2,12 @@
 
 use super::Director;
 use super::silence::{News, Unanswered};
-use crate::model::{Outlet, Server, ServerId, Standing};
-use crate::net::own_address;
+use crate::model::{Outlet, Server, ServerId, Service, ServiceId, Standing};
+use crate::net::{Duplicate, interface_address};
 use lb_common::api::{
     Family, Forwarding, MarkRule, Protocol, ServiceAddress, Warning, WarningKind,
 };
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -14,11 +15,45 @@ impl Director {
     /// Everything to warn of at present.
     pub(super) fn warnings(&self) -> Vec<Warning> {
         let silent = self.silence.servers().filter_map(|id| self.silence_of(id));
-        let warning = |message| Warning {
-            kind: WarningKind::NoReplies,
-            message,
-        };
-        silent.map(warning).collect()
+        let silent = silent.map(|message| (WarningKind::NoReplies, message));
+        let duplicates = self.duplicates.iter();
+        let duplicates = duplicates.map(|duplicate| self.duplication_of(duplicate));
+        let duplicates = duplicates.map(|message| (WarningKind::DuplicateAddress, message));
+        let link_local = self.model.services().filter_map(link_local);
+        let link_local = link_local.map(|message| (WarningKind::LinkLocal, message));
+        let all = silent.chain(duplicates).chain(link_local);
+        all.map(|(kind, message)| Warning { kind, message })
+            .collect()
+    }
+
+    /// These are the own addresses that another machine has, and no others.
+    pub(super) fn set_duplicates(&mut self, duplicates: BTreeSet<Duplicate>) {
+        let before = std::mem::replace(&mut self.duplicates, duplicates);
+        for duplicate in self.duplicates.difference(&before) {
+            tracing::warn!("{}", self.duplication_of(duplicate));
+        }
+        for Duplicate {
+            address, interface, ..
+        } in before.difference(&self.duplicates)
+        {
+            tracing::info!("{address} on {interface} is no duplicate any more");
+        }
+    }
+
+    /// What to say of a duplicate address.
+    fn duplication_of(&self, duplicate: &Duplicate) -> String {
+        let services: Vec<String> = self
+            .services_at(duplicate.address.into())
+            .map(|service| service.to_string())
+            .collect();
+        duplication(duplicate, &services)
+    }
+
+    /// Logs what is wrong with a new service.
+    pub(super) fn tell_of_service(&self, id: ServiceId) {
+        if let Some(message) = self.model.service(id).and_then(link_local) {
+            tracing::warn!("{message}");
+        }
     }
 
     /// Begins to watch whether something comes back from a server.
@@ -75,10 +110,10 @@ impl Director {
     fn gateway_of(&self, server: &Server) -> Option<IpAddr> {
         let address = server.address.address;
         let hop = self.ways.hop(address)?;
-        let own = || own_address(&hop.interface, Family::of(address));
+        let own = interface_address(&hop.interface, Family::of(address));
         let is_virtual = |own: &IpAddr| self.services_at(*own).next().is_some();
-        let preferred = hop.preferred_source.filter(|own| !is_virtual(own));
-        preferred.or_else(|| own().filter(|own| !is_virtual(own)))
+        let all = [own, hop.preferred_source];
+        all.into_iter().flatten().find(|own| !is_virtual(own))
     }
 
     /// The services of a virtual address.
@@ -136,4 +171,45 @@ fn silence(server: &Server, unanswered: Unanswered, director: Option<IpAddr>) ->
          default via {director}`; to clients on its own network as well, `{ip} route replace CLIENT \
          via {director}`{redirects}"
     )
+}
+
+/// What is wrong with an address that another machine has, and what mends it; `services` are those
+/// of which it is the virtual address.
+fn duplication(duplicate: &Duplicate, services: &[String]) -> String {
+    let Duplicate {
+        address,
+        length,
+        interface,
+    } = duplicate;
+    let what = match services {
+        [] => "the director's own address".to_owned(),
+        [one] => format!("the virtual address of {one}"),
+        [one, others @ ..] => format!("the virtual address of {one} and {} more", others.len()),
+    };
+    format!(
+        "{what}, {address} on {interface}, is another machine's as well (duplicate address detection \
+         failed): the kernel does not answer for it, and clients find the other machine or none. Take \
+         it off the other: real servers have virtual addresses on lo, and of several directors one \
+         has them at a time. Then `ip address delete {address}/{length} dev {interface}` and add it anew"
+    )
+}
+
+/// What is wrong with a service at a link-local address. ipvs takes it and serves it no better:
+/// kernels take packets for such an address by the interface that has it, which for real servers is
+/// lo, and answers to the link-local addresses that its clients have are not routed.
+fn link_local(service: &Service) -> Option<String> {
+    let ServiceAddress::Address {
+        address: IpAddr::V6(address),
+        ..
+    } = service.address
+    else {
+        return None;
+    };
+    let what = service.address;
+    address.is_unicast_link_local().then(|| {
+        format!(
+            "{what} is at a link-local address: no real server on another machine can serve it, by \
+             any forwarding method. Give the service a global or unique local address"
+        )
+    })
 }

@@ -12,6 +12,7 @@
 
 mod decide;
 mod driver;
+mod duplicates;
 mod handle;
 mod message;
 mod own;
@@ -25,6 +26,7 @@ mod xdp;
 #[cfg(test)]
 mod lab;
 
+pub(crate) use duplicates::Duplicate;
 pub(crate) use handle::{Changes, NextHops};
 pub(crate) use message::local_address;
 pub(crate) use own::{interface_address, own_address};

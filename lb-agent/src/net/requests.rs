@@ -1,6 +1,6 @@
 //! The questions asked of the kernel; each ends in an [`Answer`] or in the loss of the socket.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 
@@ -10,6 +10,7 @@ use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::{Error, Handle, RouteMessageBuilder};
 
 use super::decide::{Hop, Link, Neighbour, Route};
+use super::duplicates::Place;
 use super::message::{self, Upkeep};
 use super::table::Question;
 
@@ -113,6 +114,20 @@ pub(super) async fn links(requests: &Handle) -> Result<HashMap<u32, Link>, Error
         links.extend(message::link(&answer?));
     }
     Ok(links)
+}
+
+/// The own IPv6 addresses that another machine has.
+pub(super) async fn duplicates(requests: &Handle) -> Result<BTreeSet<Place>, Error> {
+    let mut request = requests.address().get();
+    request.message_mut().header.family = AddressFamily::Inet6;
+    let mut answers = Box::pin(request.execute());
+    let mut found = BTreeSet::new();
+    while let Some(answer) = answers.next().await {
+        // A kernel without IPv6 has none to tell of.
+        let Ok(answer) = answer else { break };
+        found.extend(message::duplicate(&answer).and_then(|(place, is)| is.then_some(place)));
+    }
+    Ok(found)
 }
 
 /// The longest packet of the interface of this name, in bytes; none when there is no such one.

@@ -44,19 +44,30 @@ pub struct Warning {
 pub enum WarningKind {
     /// Packets go to a masqueraded server, and none comes back.
     NoReplies,
+    /// Another machine on the link has an IPv6 address of the director's.
+    DuplicateAddress,
+    /// A virtual address is link-local.
+    LinkLocal,
     /// Packets may come in that lack their checksum.
     PartialChecksums,
 }
 
 impl WarningKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::NoReplies, Self::PartialChecksums];
+    pub const ALL: [Self; 4] = [
+        Self::NoReplies,
+        Self::DuplicateAddress,
+        Self::LinkLocal,
+        Self::PartialChecksums,
+    ];
 
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::NoReplies => "no_replies",
+            Self::DuplicateAddress => "duplicate_address",
+            Self::LinkLocal => "link_local",
             Self::PartialChecksums => "partial_checksums",
         }
     }
@@ -65,7 +76,7 @@ impl WarningKind {
     #[must_use]
     pub const fn is_seen(self) -> bool {
         match self {
-            Self::NoReplies => true,
+            Self::NoReplies | Self::DuplicateAddress | Self::LinkLocal => true,
             Self::PartialChecksums => false,
         }
     }

@@ -140,7 +140,12 @@ const INTERFACES: &[Field] = &[
 const WARNINGS: &[Field] = &[
     field(
         "kind",
-        OneOf(&["no_replies", "partial_checksums"]),
+        OneOf(&[
+            "no_replies",
+            "duplicate_address",
+            "link_local",
+            "partial_checksums",
+        ]),
         "what it is about",
     ),
     field(
