@@ -59,6 +59,7 @@ pub(crate) use punts::{CallEvent, Known, Punt, Punts, connection};
 
 use crate::config::Config;
 use crate::model::Datapath;
+use crate::told::Told;
 
 /// Loads or adopts the programs and maps, and attaches them.
 ///
@@ -89,7 +90,7 @@ pub(crate) fn detach(config: &Config) -> anyhow::Result<()> {
 ///
 /// When the kernel refuses one.
 pub(crate) fn verify(_config: &Config) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = Told(std::io::stdout().lock());
     let director = load::verify(&mut out);
     // One that is refused does not keep the other from being looked at.
     decapsulation::verify(&mut out)?;
