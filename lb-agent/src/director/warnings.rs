@@ -168,8 +168,8 @@ fn silence(server: &Server, unanswered: Unanswered, director: Option<IpAddr>) ->
         "nothing comes back from masqueraded server {address} of {service}, to which {connections} \
          of {packets} packets went: it is down, drops them, or answers clients past the director. \
          Its way to clients has to lead through the director: on the server `{ip} route replace \
-         default via {director}`; to clients on its own network as well, `{ip} route replace CLIENT \
-         via {director}`{redirects}"
+         default via {director}`; to clients on its own network as well, `{ip} route replace \
+         CLIENT via {director}`{redirects}"
     )
 }
 
@@ -187,10 +187,11 @@ fn duplication(duplicate: &Duplicate, services: &[String]) -> String {
         [one, others @ ..] => format!("the virtual address of {one} and {} more", others.len()),
     };
     format!(
-        "{what}, {address} on {interface}, is another machine's as well (duplicate address detection \
-         failed): the kernel does not answer for it, and clients find the other machine or none. Take \
-         it off the other: real servers have virtual addresses on lo, and of several directors one \
-         has them at a time. Then `ip address delete {address}/{length} dev {interface}` and add it anew"
+        "{what}, {address} on {interface}, is another machine's as well (duplicate address \
+         detection failed): the kernel does not answer for it, and clients find the other machine \
+         or none. Take it off the other: real servers have virtual addresses on lo, and of several \
+         directors one has them at a time. Then `ip address delete {address}/{length} dev \
+         {interface}` and add it anew"
     )
 }
 

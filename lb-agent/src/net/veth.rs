@@ -113,8 +113,8 @@ fn tx_checksum_offload(name: &str) -> Option<bool> {
             ifru_data: value_at.cast(),
         },
     };
-    // SAFETY: the kernel reads an ifreq, and for this command reads and writes an ethtool_value where
-    // it points to; both outlive the call.
+    // SAFETY: the kernel reads an ifreq, and for this command reads and writes an ethtool_value
+    // where it points to; both outlive the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &request) };
     (result == 0).then_some(value.data != 0)
 }
