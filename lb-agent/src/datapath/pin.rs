@@ -55,6 +55,20 @@ impl PinDir {
         Ok(Self { path, _lock: lock })
     }
 
+    /// Opens the directory if there is one, without making any.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub(crate) fn open_existing(root: &Path) -> anyhow::Result<Option<Self>> {
+        check(root)?;
+        let path = Self::path_in(root, LAYOUT);
+        let looked = path.try_exists();
+        let exists = looked
+            .with_context(|| format!("looking at {}: run lb-agent as root", path.display()))?;
+        exists.then(|| Self::open(root)).transpose()
+    }
+
     /// Where a layout's pins are under a pin path.
     #[must_use]
     pub(crate) fn path_in(root: &Path, layout: u32) -> PathBuf {

@@ -42,9 +42,25 @@ fn detach_removes_program_and_pins() -> Result<()> {
     scene::add_service(&director, "rr", &[1])?;
     assert_eq!(scene.fetch(1)?, [1]);
     assert!(!pins(&director)?.is_empty());
+    let neighbours = || director.host().run("ip", ["neighbour", "show"]);
+    assert!(neighbours()?.contains("proto 108"), "{}", neighbours()?);
     agent.terminate()?;
-    director.detach()?;
-    assert_eq!(pins(&director)?, Vec::<std::path::PathBuf>::new());
+    let detach = || -> Result<String> {
+        let mut command = director.host().command(&director.programs().agent);
+        let output = command.args(["detach", "--pin-path"]).arg(director.pins());
+        let output = output.output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        Ok(said)
+    };
+    let said = detach()?;
+    assert!(said.contains("eth0: detaching"), "{said}");
+    assert!(!director.pins().exists());
+    assert!(!neighbours()?.contains("proto 108"), "{}", neighbours()?);
+    // Once more there is nothing to do, and nothing is made.
+    let said = detach()?;
+    assert!(said.contains("nothing is attached"), "{said}");
+    assert!(!director.pins().exists());
     // The kernel lets go of a program when the last pin of its link is gone, a moment later.
     wait::until("eth0 carries no program", scene::DEADLINE, || {
         let xdp = program(director.host(), "eth0")?;
