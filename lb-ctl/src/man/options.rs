@@ -43,7 +43,8 @@ pub const DETAILS: &[Detail] = &[
     text(F::Command(C::Restore),
         "Reads commands from standard input, one a line, without the program's name. A line that \
          the agent refuses is told and the next one runs; a line whose words make no sense ends \
-         the run."),
+         the run. The exit status is the last line's, as ipvsadm's: with 0 other lines may have \
+         been refused, as standard error tells."),
     text(F::Command(C::Save),
         "Prints the services and servers as lines for --restore. Like ipvsadm, it leaves out \
          thresholds, timeouts and sync daemons; lb-ctl list services -o json has the thresholds."),
