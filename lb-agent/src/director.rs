@@ -12,8 +12,10 @@ mod listing;
 #[cfg(test)]
 pub(crate) mod memory;
 mod narrow;
+mod silence;
 #[cfg(test)]
 mod tests;
+mod warnings;
 mod ways;
 
 pub(crate) use accounts::{Account, Accounts};
@@ -24,7 +26,7 @@ use crate::datapath::Punts;
 use crate::model::{
     Change, Datapath, Model, Outlet, ServerId, ServiceId, Standing, service_supported, settle,
 };
-use crate::net::{Changes, NextHop, NextHops, Unresolved, Way, own_address};
+use crate::net::{Changes, Duplicate, NextHop, NextHops, Unresolved, Way, own_address};
 use crate::punt::TooBig;
 use crate::rates::Estimator;
 use crate::state::{Record, State, Store};
@@ -32,6 +34,7 @@ use anyhow::Context;
 use lb_common::addr::{Port, protocol};
 use lb_common::api::{Counters, Edit, Family, Forwarding, Refusal, RefusalKind, Setting, Tunnel};
 use narrow::Narrow;
+use silence::Silence;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -48,6 +51,9 @@ pub(crate) struct Director {
     /// The settings that the configuration gives a value.
     configured: BTreeMap<Setting, u32>,
     narrow: Narrow,
+    silence: Silence,
+    /// The own addresses that another machine has.
+    duplicates: BTreeSet<Duplicate>,
     service_rates: BTreeMap<ServiceId, Estimator>,
     server_rates: BTreeMap<ServerId, Estimator>,
 }
@@ -91,6 +97,8 @@ impl Director {
             ways: Ways::default(),
             configured,
             narrow: Narrow::default(),
+            silence: Silence::default(),
+            duplicates: BTreeSet::new(),
             service_rates: BTreeMap::new(),
             server_rates: BTreeMap::new(),
         };
@@ -148,11 +156,14 @@ impl Director {
     }
 
     /// Lets the datapath reclaim expired flows, and frees the servers that no flow refers to. Tunnels
-    /// that took shorter packets for a while are what they were before.
+    /// that took shorter packets for a while are what they were before. Servers that do not answer
+    /// are told of.
     pub(crate) fn sweep(&mut self) {
-        for address in self.narrow.forget(Instant::now()) {
+        let now = Instant::now();
+        for address in self.narrow.forget(now) {
             self.write_outlets(address);
         }
+        self.watch_for_silence(now);
         for id in self.datapath.sweep() {
             match self.model.server(id).map(|server| server.standing) {
                 Some(Standing::Live { .. }) => {}
@@ -247,12 +258,16 @@ impl Director {
                 }
                 Change::ServiceAdded(id) => {
                     self.service_rates.insert(id, Estimator::default());
+                    self.tell_of_service(id);
                 }
                 Change::ServerAdded(id) => self.enter(id),
                 Change::ServerAdopted(id) => self.adopt(id),
                 Change::ServiceZeroed(id) => self.zero(id),
                 // It may be forwarded to otherwise.
-                Change::ServerChanged(id) => self.write_outlet(id),
+                Change::ServerChanged(id) => {
+                    self.write_outlet(id);
+                    self.expect_answers(id);
+                }
                 Change::Everything
                 | Change::ServerRetired(_)
                 | Change::ServiceChanged(_)
@@ -271,6 +286,7 @@ impl Director {
             return;
         };
         self.server_rates.entry(id).or_default();
+        self.expect_answers(id);
         if self.ways.want(address, id) {
             self.write_outlet(id);
         }
@@ -327,6 +343,7 @@ impl Director {
         let mut records = vec![Record::Free(id)];
         if let Some(server) = self.model.free(id) {
             self.server_rates.remove(&id);
+            self.silence.forget(id);
             self.ways.drop_server(server.address.address, id);
             if let Standing::Retired { service } = server.standing {
                 self.accounts.free(service, id, counted);
@@ -398,8 +415,11 @@ impl Director {
         self.ways.contains(address)
     }
 
-    /// Takes over what was found out about ways since the last call.
+    /// Takes over what was found out about ways and own addresses since the last call.
     pub(crate) fn take_ways(&mut self, changes: &Changes) {
+        if let Some(duplicates) = changes.take_duplicates() {
+            self.set_duplicates(duplicates);
+        }
         for (address, way) in changes.take() {
             match way {
                 Way::Resolved(hop) => {

@@ -20,11 +20,13 @@ mod rates;
 mod real_server;
 mod state;
 mod supervise;
+mod told;
 
 use clap::Parser;
 use cli::{Cli, Command, Exit};
 use config::Config;
 use std::process::ExitCode;
+use told::Told;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -49,10 +51,7 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Detach(options) => datapath::detach(&Config::new(options)?)?,
         Command::Verify(options) => datapath::verify(&Config::new(options)?)?,
         Command::RealServer(options) => return real_server::run(options),
-        Command::Man => match man::print(&mut std::io::stdout().lock()) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-            printed => printed?,
-        },
+        Command::Man => man::print(&mut Told(std::io::stdout().lock()))?,
     }
     Ok(Exit::Ok)
 }

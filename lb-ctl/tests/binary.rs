@@ -4,7 +4,7 @@ mod common;
 
 use common::server::Server;
 use common::transcript::{self, Answer, Step};
-use lb_common::api::Next;
+use lb_common::api::{Next, Warning, WarningKind};
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
@@ -249,6 +249,43 @@ fn status_says_no_while_a_configured_interface_is_gone() {
     assert_eq!(json.code, 1);
     let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(json["agent"]["missing"], serde_json::json!(["eth1"]));
+}
+
+#[test]
+fn status_says_no_while_a_warning_is_seen() {
+    let server = Server::start();
+    let warning = Warning {
+        kind: WarningKind::NoReplies,
+        message: "nothing comes back from it".to_owned(),
+    };
+    server.table.lock().unwrap().warnings = vec![warning];
+    let status = run("lb-ctl", server.path(), &["status"], "");
+    assert_eq!(status.code, 1);
+    let told = "connections: 0 active, 0 inactive\nwarning: nothing comes back from it\n";
+    assert!(status.out.contains(told), "{}", status.out);
+    let json = run("lb-ctl", server.path(), &["status", "-o", "json"], "");
+    assert_eq!(json.code, 1);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let told = serde_json::json!({
+        "kind": "no_replies",
+        "seen": true,
+        "message": "nothing comes back from it",
+    });
+    assert_eq!(json["agent"]["warnings"], serde_json::json!([told]));
+}
+
+#[test]
+fn what_nobody_has_seen_go_wrong_is_a_note() {
+    let server = Server::start();
+    let warning = Warning {
+        kind: WarningKind::PartialChecksums,
+        message: "eth0 is a veth interface".to_owned(),
+    };
+    server.table.lock().unwrap().warnings = vec![warning];
+    let status = run("lb-ctl", server.path(), &["status"], "");
+    assert_eq!(status.code, 0);
+    let told = "\nnote: eth0 is a veth interface\n";
+    assert!(status.out.contains(told), "{}", status.out);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use common::machine::Files;
 use common::table::{Table, new_server};
 use lb_common::api::{
     DaemonRole, Forwarding, Next, ServerAddress, ServerOptions, SyncDaemon, Tunnel, TunnelChecksum,
+    Warning, WarningKind,
 };
 use lb_ctl::output::json::schema::SCHEMAS;
 use serde_json::Value;
@@ -44,6 +45,7 @@ fn table() -> Table {
         },
     )];
     table.daemons.served = true;
+    table.warnings = WarningKind::ALL.map(warning).to_vec();
     let mut local = new_server(
         ServerAddress {
             address: std::net::Ipv4Addr::LOCALHOST.into(),
@@ -61,6 +63,13 @@ fn table() -> Table {
     };
     table.services.services[0].servers.push(local);
     table
+}
+
+fn warning(kind: WarningKind) -> Warning {
+    Warning {
+        kind,
+        message: "mend it".to_owned(),
+    }
 }
 
 fn json(words: &[&str], input: &str, code: u8) -> Value {

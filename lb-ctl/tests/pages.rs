@@ -421,3 +421,21 @@ fn each_verb_shows_how_it_is_used() {
         }
     }
 }
+
+#[test]
+fn help_has_the_verbs_under_lb_ctls_own_name_only() {
+    let help = |name| call(name, &["-h"], "", &mut Table::default(), &NoFiles).out;
+    let (own, ipvsadm) = (help("lb-ctl"), help("ipvsadm"));
+    let (_, verbs) = own.split_once("\nVerbs, ").expect("the verbs");
+    for verb in shown() {
+        let line = format!("\n  {:28}{}\n", verb.grammar.name, verb.about);
+        assert!(verbs.contains(&line), "{verbs}");
+    }
+    assert!(!ipvsadm.contains("Verbs"), "{ipvsadm}");
+}
+
+#[test]
+fn the_page_tells_how_a_restore_ends() {
+    let text = page().replace('\n', " ");
+    assert!(text.contains("exit status is the last line"), "{text}");
+}

@@ -255,6 +255,7 @@ fn program(object: &mut Ebpf) -> anyhow::Result<&mut Xdp> {
 /// namespace of its own, as `ip netns exec` makes one for each command.
 pub(crate) fn mounts(pin_path: &Path) -> anyhow::Result<bool> {
     let place = || format!("pin path {}", pin_path.display());
+    super::pin::check(pin_path)?;
     let existing = pin_path.ancestors().find(|ancestor| ancestor.exists());
     let existing = existing.with_context(place)?;
     let kind = statfs(existing).with_context(place)?.filesystem_type();

@@ -746,6 +746,7 @@ impl Datapath for Kernel {
             slots: self.loaded.sizes.buckets() * WAYS as u32,
             interfaces: self.loaded.interfaces(),
             missing: self.loaded.missing(),
+            warnings: self.loaded.warnings(),
         }
     }
 

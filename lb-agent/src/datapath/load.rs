@@ -2,6 +2,7 @@
 
 use super::accept;
 use super::attach::{self, Attached, Port};
+use super::checksums;
 use super::clock::{self, Moment};
 use super::decapsulation;
 use super::grace;
@@ -11,13 +12,14 @@ use super::object::object;
 use super::pin::PinDir;
 use super::punts::{self, Punts};
 use crate::config::{Config, XdpMode};
+use crate::net::{self, Peer};
 use anyhow::Context as _;
 use aya::maps::{Map, MapData, ProgramArray, RingBuf};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::programs::XdpAttachType;
 use lb_common::addr::Addr;
-use lb_common::api::{AttachMode, Interface};
+use lb_common::api::{AttachMode, Interface, Warning, WarningKind};
 use lb_common::layout::{self, Control, LAYOUT, Sizes, globals, port_index};
 use lb_common::time::Clock;
 use lb_common::wire::MacAddr;
@@ -59,6 +61,35 @@ struct Place {
     mode: AttachMode,
     /// Whether it was made to take packets from own addresses; none before anyone asked.
     accepts: Option<bool>,
+    /// The other end of a veth pair.
+    peer: Option<Peer>,
+}
+
+impl Place {
+    fn new(port: Port, mode: AttachMode) -> Self {
+        let place = Self {
+            configured: port.name.clone(),
+            peer: net::peer(port.ifindex),
+            port,
+            mode,
+            accepts: None,
+        };
+        place.tell_of_checksums();
+        place
+    }
+
+    /// Logs what may become of packets that come in.
+    fn tell_of_checksums(&self) {
+        if let Some(warning) = self.checksums() {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    /// What may become of packets that come in.
+    fn checksums(&self) -> Option<String> {
+        let peer = self.peer.as_ref().filter(|_| self.port.ifindex != 0)?;
+        checksums::warning(&self.port, self.mode, peer)
+    }
 }
 
 impl Loaded {
@@ -163,12 +194,7 @@ impl Loaded {
             return Err(error);
         }
         for (port, attached) in made {
-            loaded.places.push(Place {
-                configured: port.name.clone(),
-                port,
-                mode: attached.mode,
-                accepts: None,
-            });
+            loaded.places.push(Place::new(port, attached.mode));
         }
         loaded.forget_others(pins)?;
         Ok(loaded)
@@ -274,8 +300,11 @@ impl Loaded {
         match self.attach_again(&found, mode, pins) {
             Ok(()) => {
                 tracing::info!(interface = found.name, "is back: attached again");
-                self.places[index].port = found;
-                self.places[index].accepts = None;
+                let place = Place::new(found, mode);
+                self.places[index] = Place {
+                    configured,
+                    ..place
+                };
             }
             Err(error) => {
                 self.maps.ports.store(place, layout::Interface::default());
@@ -333,6 +362,16 @@ impl Loaded {
     pub(crate) fn missing(&self) -> Vec<String> {
         let gone = self.places.iter().filter(|place| place.port.ifindex == 0);
         gone.map(|place| place.configured.clone()).collect()
+    }
+
+    /// What may become of packets that come in.
+    pub(crate) fn warnings(&self) -> Vec<Warning> {
+        let warning = |message| Warning {
+            kind: WarningKind::PartialChecksums,
+            message,
+        };
+        let told = self.places.iter().filter_map(Place::checksums);
+        told.map(warning).collect()
     }
 
     fn is_known(&self, ifindex: u32) -> bool {

@@ -30,6 +30,7 @@
 mod accept;
 mod asked;
 mod attach;
+mod checksums;
 mod clock;
 pub(crate) mod decapsulation;
 mod describe;
@@ -58,6 +59,8 @@ pub(crate) use punts::{CallEvent, Known, Punt, Punts, connection};
 
 use crate::config::Config;
 use crate::model::Datapath;
+use crate::net;
+use crate::told::Told;
 
 /// Loads or adopts the programs and maps, and attaches them.
 ///
@@ -73,13 +76,42 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Box<dyn Datapath>> {
     )?))
 }
 
-/// Takes the programs off their interfaces and removes the pins.
+/// Takes the programs off their interfaces, removes the pins, and releases the neighbours that the
+/// kernel keeps for agents.
 ///
 /// # Errors
 ///
 /// When an agent runs on the pins, or a pin cannot be removed.
 pub(crate) fn detach(config: &Config) -> anyhow::Result<()> {
-    pin::PinDir::open(&config.pin_path)?.remove()
+    let root = &config.pin_path;
+    match pin::PinDir::open_existing(root)? {
+        Some(pins) => {
+            for pinned in pins.links()? {
+                let index = pinned.ifindex;
+                let name = attach::name_of(index);
+                let name = name.unwrap_or_else(|| format!("interface {index}, which is gone"));
+                tracing::info!("{name}: detaching");
+            }
+            pins.remove()?;
+            // Another may keep pins of its own there, or it is a mount.
+            if let Err(error) = std::fs::remove_dir(root) {
+                tracing::debug!("{} stays: {error}", root.display());
+            }
+        }
+        None => tracing::info!(
+            "nothing is attached: there are no pins in {}",
+            root.display()
+        ),
+    }
+    match net::release_neighbours() {
+        Ok(0) => {}
+        Ok(released) => tracing::info!("neighbour entries of servers released: {released}"),
+        Err(error) => tracing::warn!(
+            "neighbour entries of servers stay: {error}; `ip neighbour flush protocol 108` \
+             removes them"
+        ),
+    }
+    Ok(())
 }
 
 /// Loads the programs and reports on them, without attaching.
@@ -88,7 +120,7 @@ pub(crate) fn detach(config: &Config) -> anyhow::Result<()> {
 ///
 /// When the kernel refuses one.
 pub(crate) fn verify(_config: &Config) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = Told(std::io::stdout().lock());
     let director = load::verify(&mut out);
     // One that is refused does not keep the other from being looked at.
     decapsulation::verify(&mut out)?;

@@ -1,7 +1,7 @@
 //! The pin directory: `<pin-path>/v<LAYOUT>/` on a bpffs, and the lock on it.
 
 use super::{accept, link};
-use crate::cli::Conflict;
+use crate::cli::{Conflict, Usage};
 use anyhow::Context as _;
 use lb_common::api::AttachMode;
 use lb_common::layout::LAYOUT;
@@ -38,6 +38,7 @@ impl PinDir {
     ///
     /// As [`Self::open`].
     pub(crate) fn open_layout(root: &Path, layout: u32) -> anyhow::Result<Self> {
+        check(root)?;
         prepare(root).map_err(|error| {
             let cure = match super::attach::errno(&error) {
                 Some(Errno::EPERM | Errno::EACCES) => {
@@ -52,6 +53,20 @@ impl PinDir {
         make(&path).with_context(|| format!("pin path {}", path.display()))?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
+    }
+
+    /// Opens the directory if there is one, without making any.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub(crate) fn open_existing(root: &Path) -> anyhow::Result<Option<Self>> {
+        check(root)?;
+        let path = Self::path_in(root, LAYOUT);
+        let looked = path.try_exists();
+        let exists = looked
+            .with_context(|| format!("looking at {}: run lb-agent as root", path.display()))?;
+        exists.then(|| Self::open(root)).transpose()
     }
 
     /// Where a layout's pins are under a pin path.
@@ -221,6 +236,37 @@ fn make(path: &Path) -> std::io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
+}
+
+/// Refuses a pin path that cannot be one: names with dots are reserved in a bpffs
+/// (kernel/bpf/inode.c: `bpf_lookup`), which answers `EPERM` for them.
+///
+/// # Errors
+///
+/// [`Usage`], when it has such a name there.
+pub(super) fn check(root: &Path) -> anyhow::Result<()> {
+    let is_bpffs =
+        |path: &Path| statfs(path).is_ok_and(|statfs| statfs.filesystem_type() == BPF_FS_MAGIC);
+    // What is a bpffs already has its name.
+    let existing = root.ancestors().find(|path| path.exists());
+    let Some(bpffs) = existing.filter(|path| is_bpffs(path)) else {
+        return Ok(());
+    };
+    let Ok(below) = root.strip_prefix(bpffs) else {
+        return Ok(());
+    };
+    let names = below.iter().map(|name| name.to_string_lossy());
+    let dotted = names.into_iter().find(|name| name.contains('.'));
+    dotted.map_or(Ok(()), |name| {
+        Err(Usage(format!(
+            "pin path {}: `{name}' has a dot, which no name in the bpffs at {} may have: choose \
+             another, such as `{}'",
+            root.display(),
+            bpffs.display(),
+            name.replace('.', "-")
+        ))
+        .into())
+    })
 }
 
 fn prepare(root: &Path) -> anyhow::Result<()> {

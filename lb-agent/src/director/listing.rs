@@ -72,6 +72,7 @@ impl Director {
             slots: about.slots,
             interfaces: about.interfaces,
             missing: about.missing,
+            warnings: [about.warnings, self.warnings()].concat(),
             reasons: self
                 .datapath
                 .reasons()

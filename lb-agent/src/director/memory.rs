@@ -86,6 +86,13 @@ impl Memory {
         reading.counters.in_bytes += bytes;
     }
 
+    /// Lets a server send a packet to a client.
+    pub(crate) fn answer(&self, server: ServerId) {
+        let mut tables = self.tables();
+        let entry = tables.servers.get_mut(&server).expect("entry");
+        entry.reading.counters.out_packets += 1;
+    }
+
     /// Ends every connection.
     pub(crate) fn disconnect(&self) {
         let mut tables = self.tables();
@@ -164,6 +171,7 @@ impl Datapath for Memory {
             slots: 4096,
             interfaces: Vec::new(),
             missing: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 

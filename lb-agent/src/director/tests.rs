@@ -1,7 +1,9 @@
 //! Edits, counters, restarts and faults, over a datapath in memory.
 
 use super::memory::{Memory, Tables};
+use super::warnings::has_to_answer;
 use super::*;
+use crate::model::Server;
 use crate::model::tests::{
     add_server, add_service, delete_server, delete_service, edits, server, server_options, service,
     service_options,
@@ -9,9 +11,10 @@ use crate::model::tests::{
 use crate::state::tests::TestDirectory;
 use lb_common::api::{
     Forwarding, MarkRule, Next, NoServer, Protocol, ServerOptions, ServiceAddress, ServiceStatus,
-    Timeouts, Tunnel,
+    Timeouts, Tunnel, Warning, WarningKind,
 };
 use proptest::prelude::*;
+use std::time::Duration;
 
 /// A director whose directory and maps outlive it.
 struct Lab {
@@ -565,4 +568,205 @@ fn numbered_service(high: u8, low: u8) -> ServiceAddress {
         address: [10, 1, high, low].into(),
         port: 80,
     }
+}
+
+#[test]
+fn a_masqueraded_server_that_answers_nobody_is_told_of_until_it_does() {
+    let mut lab = Lab::new();
+    let forward = |number, forwarding| Edit::AddServer {
+        service: service(1),
+        server: server(number),
+        options: ServerOptions {
+            forwarding,
+            ..server_options(1)
+        },
+    };
+    lab.edit(&[
+        add_service(1),
+        forward(1, Forwarding::Masquerade),
+        // The others' answers never come through the director, or they get no packets.
+        forward(2, Forwarding::Route),
+        forward(3, Forwarding::Masquerade),
+    ]);
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let hop = NextHop {
+        interface: "no-such-interface".into(),
+        preferred_source: Some([192, 168, 0, 254].into()),
+        ..hop()
+    };
+    for number in [1, 2] {
+        let address = server(number).address;
+        lab.director.set_reach(address, Reach::Hop(hop.clone()));
+    }
+    for port in 1..=3 {
+        for number in 1..=3 {
+            lab.maps.connect(lab.id(1, number), port, 60);
+        }
+    }
+    lab.director.watch_for_silence(after(1));
+    assert_eq!(lab.director.warnings(), []);
+    lab.director.watch_for_silence(after(4));
+    let [Warning { kind, message }] = &lab.director.warnings()[..] else {
+        panic!("{:?}", lab.director.warnings());
+    };
+    assert_eq!(*kind, WarningKind::NoReplies);
+    for part in [
+        "masqueraded server 192.168.0.1:80 of TCP 10.0.0.1:80",
+        "3 connections of 3 packets",
+        "`ip route replace default via 192.168.0.254`",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    lab.maps.answer(lab.id(1, 1));
+    lab.director.watch_for_silence(after(5));
+    assert_eq!(lab.director.warnings(), []);
+}
+
+#[test]
+fn a_silent_server_that_goes_or_needs_no_answer_is_not_told_of() {
+    let mut lab = Lab::new();
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let masqueraded = ServerOptions {
+        forwarding: Forwarding::Masquerade,
+        ..server_options(1)
+    };
+    for (round, end) in [
+        Edit::EditServer {
+            service: service(1),
+            server: server(1),
+            options: server_options(1),
+        },
+        delete_server(1, 1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let at = |seconds| after(round as u64 * 100 + seconds);
+        lab.edit(&[
+            add_service(1),
+            Edit::AddServer {
+                service: service(1),
+                server: server(1),
+                options: masqueraded.clone(),
+            },
+        ]);
+        lab.director.set_reach(server(1).address, Reach::Hop(hop()));
+        lab.director.watch_for_silence(at(0));
+        for port in 1..=3 {
+            lab.maps.connect(lab.id(1, 1), port, 60);
+        }
+        lab.director.watch_for_silence(at(1));
+        lab.director.watch_for_silence(at(4));
+        assert_eq!(lab.director.warnings().len(), 1);
+        lab.edit(&[end]);
+        lab.director.watch_for_silence(at(5));
+        assert_eq!(lab.director.warnings(), []);
+        lab.edit(&[delete_service(1)]);
+    }
+}
+
+#[test]
+fn only_marks_of_protocols_with_answers_ask_for_one() {
+    let rule = |protocol| MarkRule {
+        protocol,
+        from: None,
+        to: None,
+        ports: None,
+        interface: None,
+        mark: 7,
+    };
+    for (protocols, watched) in [
+        (&[Some(Protocol::Tcp), Some(Protocol::Sctp)][..], true),
+        (&[Some(Protocol::Tcp), Some(Protocol::Udp)], false),
+        (&[None], false),
+    ] {
+        let rules: Vec<_> = protocols.iter().map(|protocol| rule(*protocol)).collect();
+        let server = Server {
+            id: ServerId(1),
+            service: ServiceAddress::Mark {
+                mark: 7,
+                family: Family::Ipv4,
+            },
+            address: server(1),
+            options: ServerOptions {
+                forwarding: Forwarding::Masquerade,
+                ..server_options(1)
+            },
+            last_weight: 0,
+            standing: Standing::Retired { service: None },
+        };
+        assert_eq!(has_to_answer(&server, &rules), watched, "{protocols:?}");
+    }
+}
+
+#[test]
+fn a_duplicate_address_is_told_of_with_the_services_at_it() {
+    let mut lab = Lab::new();
+    let address = std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x100);
+    let duplicate = |length| Duplicate {
+        address,
+        length,
+        interface: "eth0".to_owned(),
+    };
+    lab.director.set_duplicates(BTreeSet::from([duplicate(64)]));
+    let told = |director: &Director| {
+        let warnings = director.warnings();
+        let [Warning { kind, message }] = &warnings[..] else {
+            panic!("{warnings:?}");
+        };
+        assert_eq!(*kind, WarningKind::DuplicateAddress);
+        assert!(
+            message.contains("`ip address delete fd00::100/64 dev eth0`"),
+            "{message}"
+        );
+        message.clone()
+    };
+    let own = told(&lab.director);
+    assert!(
+        own.starts_with("the director's own address, fd00::100 on eth0"),
+        "{own}"
+    );
+    for (port, whose) in [
+        (80, "the virtual address of TCP [fd00::100]:80, fd00::100"),
+        (
+            443,
+            "the virtual address of TCP [fd00::100]:80 and 1 more, ",
+        ),
+    ] {
+        lab.edit(&[Edit::AddService {
+            service: ServiceAddress::Address {
+                protocol: Protocol::Tcp,
+                address: address.into(),
+                port,
+            },
+            options: service_options("rr"),
+        }]);
+        let message = told(&lab.director);
+        assert!(message.starts_with(whose), "{message}");
+    }
+    lab.director.set_duplicates(BTreeSet::new());
+    assert_eq!(lab.director.warnings(), []);
+}
+
+#[test]
+fn a_service_at_a_link_local_address_is_told_of() {
+    let mut lab = Lab::new();
+    let service = |address: &str| ServiceAddress::Address {
+        protocol: Protocol::Tcp,
+        address: address.parse().expect("an address"),
+        port: 80,
+    };
+    let add = |address| Edit::AddService {
+        service: service(address),
+        options: service_options("rr"),
+    };
+    lab.edit(&[add("fd00::1"), add("10.0.0.1"), add("fe80::1")]);
+    let warnings = lab.director.warnings();
+    let [Warning { kind, message }] = &warnings[..] else {
+        panic!("{warnings:?}");
+    };
+    assert_eq!(*kind, WarningKind::LinkLocal);
+    assert!(message.starts_with("TCP [fe80::1]:80 is at a"), "{message}");
 }

@@ -3,7 +3,7 @@
 use super::{Change, Model, ServerId};
 use crate::datapath::Punts;
 use crate::net::NextHop;
-use lb_common::api::{Counters, Interface, Protocol, Timeouts};
+use lb_common::api::{Counters, Interface, Protocol, Timeouts, Warning};
 use std::net::IpAddr;
 
 /// How much fits into the datapath's tables.
@@ -39,6 +39,8 @@ pub(crate) struct About {
     pub(crate) interfaces: Vec<Interface>,
     /// The configured interfaces that are gone at present.
     pub(crate) missing: Vec<String>,
+    /// What its interfaces may do to packets.
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// What the datapath counted for one server.

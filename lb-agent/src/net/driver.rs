@@ -20,6 +20,7 @@ use rtnetlink::{Error, Handle, MulticastGroup};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::duplicates::{Duplicate, Duplicates, Place};
 use super::handle::{Command, Pen};
 use super::message;
 use super::requests::{self, Answer};
@@ -106,6 +107,7 @@ impl Kernel {
 
 struct Driver {
     table: Table,
+    duplicates: Duplicates,
     requests: Handle,
     pen: Pen,
     waiting: Vec<Waiting>,
@@ -125,6 +127,7 @@ impl Driver {
     fn new(requests: Handle, pen: Pen) -> Self {
         Self {
             table: Table::default(),
+            duplicates: Duplicates::default(),
             requests,
             pen,
             waiting: Vec::new(),
@@ -206,6 +209,9 @@ impl Driver {
                 if let Some(event) = message::event(&message) {
                     self.table.event(event);
                 }
+                if let Some((place, is_duplicate)) = message::detected(&message) {
+                    self.duplicates.note(place, is_duplicate);
+                }
             }
             NetlinkPayload::Overrun(_) => {
                 tracing::warn!("netlink: notifications were lost; reading everything again");
@@ -229,6 +235,10 @@ impl Driver {
             }
         }
         self.pen.write(changes);
+        if let Some(duplicates) = self.duplicates.news() {
+            self.pen
+                .tell_duplicates(duplicates.iter().map(named).collect());
+        }
         self.tell_waiting();
         while self.answers.len() < IN_FLIGHT
             && let Some(effect) = self.queue.pop_front()
@@ -282,6 +292,24 @@ impl Driver {
         let links = requests::links(&self.requests).await?;
         let neighbours = requests::neighbours(&self.requests).await?;
         self.table.resync(links, neighbours);
+        self.duplicates
+            .replace(requests::duplicates(&self.requests).await?);
         Ok(())
+    }
+}
+
+/// A duplicate address by the name of its interface.
+fn named(place: &Place) -> Duplicate {
+    let Place {
+        ifindex,
+        address,
+        length,
+    } = *place;
+    let name = nix::net::if_::if_indextoname(ifindex).ok();
+    let interface = name.and_then(|name| name.into_string().ok());
+    Duplicate {
+        address,
+        length,
+        interface: interface.unwrap_or_else(|| format!("interface {ifindex}")),
     }
 }

@@ -1,6 +1,6 @@
 //! What the rest of the agent holds: a handle to ask with and a place where changes gather.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::driver;
+use super::duplicates::Duplicate;
 use super::way::Way;
 
 /// The ways to all wanted addresses; a handle, cheap to clone. The work ends with the last one.
@@ -98,7 +99,7 @@ impl Changes {
         loop {
             {
                 let sheet = self.board.lock();
-                if !sheet.ways.is_empty() {
+                if !sheet.ways.is_empty() || sheet.duplicates.is_some() {
                     return true;
                 }
                 if sheet.ended {
@@ -123,6 +124,13 @@ impl Changes {
     }
 }
 
+impl Changes {
+    /// Takes the own IPv6 addresses that another machine has, if they are others than before.
+    pub(crate) fn take_duplicates(&self) -> Option<BTreeSet<Duplicate>> {
+        self.board.lock().duplicates.take()
+    }
+}
+
 /// The driver's end of [`Changes`].
 #[derive(Debug)]
 pub(super) struct Pen(Arc<Board>);
@@ -134,6 +142,12 @@ impl Pen {
             self.0.lock().ways.extend(changes);
             self.0.news.notify_one();
         }
+    }
+
+    /// Hands over all duplicate addresses.
+    pub(super) fn tell_duplicates(&self, duplicates: BTreeSet<Duplicate>) {
+        self.0.lock().duplicates = Some(duplicates);
+        self.0.news.notify_one();
     }
 }
 
@@ -153,6 +167,8 @@ struct Board {
 #[derive(Debug, Default)]
 struct Sheet {
     ways: HashMap<IpAddr, Way>,
+    /// All that there are, until they are taken.
+    duplicates: Option<BTreeSet<Duplicate>>,
     ended: bool,
 }
 

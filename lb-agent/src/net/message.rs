@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
+};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
@@ -15,6 +17,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::decide::{Hop, Keeper, Link, Neighbour, Route, State};
+use super::duplicates::Place;
 use super::prefix;
 use super::way::Unresolved;
 
@@ -286,6 +289,46 @@ pub(crate) fn local_address(message: &AddressMessage) -> Option<IpAddr> {
         }
     }
     own
+}
+
+/// The IPv6 address that a notification is about, and whether it is a duplicate now.
+pub(super) fn detected(message: &RouteNetlinkMessage) -> Option<(Place, bool)> {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a foreign, non-exhaustive enum of everything rtnetlink can say"
+    )]
+    match message {
+        RouteNetlinkMessage::NewAddress(m) => duplicate(m),
+        RouteNetlinkMessage::DelAddress(m) => duplicate(m).map(|(place, _)| (place, false)),
+        _ => None,
+    }
+}
+
+/// The IPv6 address of an address message, and whether duplicate address detection found it
+/// elsewhere (linux/if_addr.h: `IFA_F_DADFAILED`).
+pub(super) fn duplicate(message: &AddressMessage) -> Option<(Place, bool)> {
+    let IpAddr::V6(address) = local_address(message)? else {
+        return None;
+    };
+    let place = Place {
+        ifindex: message.header.index,
+        address,
+        length: message.header.prefix_len,
+    };
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a foreign, non-exhaustive enum"
+    )]
+    let flags = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Flags(flags) => Some(flags.contains(AddressFlags::Dadfailed)),
+            _ => None,
+        });
+    let header = message.header.flags;
+    let is_duplicate = flags.unwrap_or(header.contains(AddressHeaderFlags::Dadfailed));
+    Some((place, is_duplicate))
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {

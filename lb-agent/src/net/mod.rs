@@ -12,21 +12,25 @@
 
 mod decide;
 mod driver;
+mod duplicates;
 mod handle;
 mod message;
 mod own;
 mod prefix;
 mod requests;
 mod table;
+mod veth;
 mod way;
 mod xdp;
 
 #[cfg(test)]
 mod lab;
 
+pub(crate) use duplicates::Duplicate;
 pub(crate) use handle::{Changes, NextHops};
 pub(crate) use message::local_address;
 pub(crate) use own::{interface_address, own_address};
-pub(crate) use requests::interface_mtu;
+pub(crate) use requests::{interface_mtu, release_neighbours};
+pub(crate) use veth::{Peer, peer};
 pub(crate) use way::{NextHop, Unresolved, Way};
 pub(crate) use xdp::program_id;

@@ -1,6 +1,6 @@
 //! The questions asked of the kernel; each ends in an [`Answer`] or in the loss of the socket.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 
@@ -9,7 +9,8 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::{Error, Handle, RouteMessageBuilder};
 
-use super::decide::{Hop, Link, Neighbour, Route};
+use super::decide::{Hop, Keeper, Link, Neighbour, Route};
+use super::duplicates::Place;
 use super::message::{self, Upkeep};
 use super::table::Question;
 
@@ -115,6 +116,20 @@ pub(super) async fn links(requests: &Handle) -> Result<HashMap<u32, Link>, Error
     Ok(links)
 }
 
+/// The own IPv6 addresses that another machine has.
+pub(super) async fn duplicates(requests: &Handle) -> Result<BTreeSet<Place>, Error> {
+    let mut request = requests.address().get();
+    request.message_mut().header.family = AddressFamily::Inet6;
+    let mut answers = Box::pin(request.execute());
+    let mut found = BTreeSet::new();
+    while let Some(answer) = answers.next().await {
+        // A kernel without IPv6 has none to tell of.
+        let Ok(answer) = answer else { break };
+        found.extend(message::duplicate(&answer).and_then(|(place, is)| is.then_some(place)));
+    }
+    Ok(found)
+}
+
 /// The longest packet of the interface of this name, in bytes; none when there is no such one.
 ///
 /// # Errors
@@ -130,6 +145,41 @@ pub(crate) async fn interface_mtu(name: &str) -> io::Result<Option<u32>> {
         Some(Err(error)) => errno(error).map(|_| None).map_err(io::Error::other),
         None => Ok(None),
     }
+}
+
+/// Removes the neighbour entries that the kernel keeps for lb; returns how many there were.
+///
+/// For the end of all, from code without a runtime at hand. Should another agent of this network
+/// namespace need one, it asks for it again.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub(crate) fn release_neighbours() -> io::Result<usize> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    runtime.block_on(async {
+        let (connection, requests, _) = rtnetlink::new_connection()?;
+        let connection = tokio::spawn(connection);
+        let all = neighbours(&requests).await.map_err(io::Error::other)?;
+        let kept = all
+            .into_iter()
+            .filter(|(_, neighbour)| neighbour.keeper == Keeper::Lb);
+        let mut released = 0;
+        for (hop, _) in kept {
+            let request = requests.neighbours().del(message::name(hop));
+            match request.execute().await {
+                Ok(()) => released += 1,
+                Err(error) => match errno(error).map_err(io::Error::other)? {
+                    // It went with its interface meanwhile.
+                    libc::ENOENT => {}
+                    errno => return Err(io::Error::from_raw_os_error(errno)),
+                },
+            }
+        }
+        connection.abort();
+        Ok(released)
+    })
 }
 
 /// All IPv4 and IPv6 neighbour entries.

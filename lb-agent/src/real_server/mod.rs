@@ -33,6 +33,7 @@ use crate::cli::{Conflict, Exit, Usage};
 use crate::datapath::{Port, decapsulation};
 use crate::net;
 use crate::state::Lock;
+use crate::told::Told;
 use lb_common::api::AttachMode;
 use machine::Machine;
 use options::{Decapsulation, Form, Wanted};
@@ -47,7 +48,7 @@ use std::path::Path;
 /// When something stands in the way; what was changed until then is changed back.
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let wanted = Wanted::new(options)?;
-    let out = &mut std::io::stdout().lock();
+    let out = &mut Told(std::io::stdout().lock());
     let directory = options.state_dir();
     if options.check {
         return check(options, wanted, &directory, out);

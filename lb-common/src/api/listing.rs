@@ -22,8 +22,64 @@ pub struct Agent {
     /// The configured interfaces that are gone at present.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// What keeps packets or answers from arriving, or may.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// Every reason for which packets took another way than to a server, with its count.
     pub reasons: Vec<(String, u64)>,
+}
+
+/// Something in the network around the director that its operator has to mend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// What it is about.
+    pub kind: WarningKind,
+    /// What is wrong, where, and what mends it.
+    pub message: String,
+}
+
+/// What a [`Warning`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningKind {
+    /// Packets go to a masqueraded server, and none comes back.
+    NoReplies,
+    /// Another machine on the link has an IPv6 address of the director's.
+    DuplicateAddress,
+    /// A virtual address is link-local.
+    LinkLocal,
+    /// Packets may come in that lack their checksum.
+    PartialChecksums,
+}
+
+impl WarningKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [
+        Self::NoReplies,
+        Self::DuplicateAddress,
+        Self::LinkLocal,
+        Self::PartialChecksums,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoReplies => "no_replies",
+            Self::DuplicateAddress => "duplicate_address",
+            Self::LinkLocal => "link_local",
+            Self::PartialChecksums => "partial_checksums",
+        }
+    }
+
+    /// Whether something was seen to go wrong; else it may, and the director cannot see whether.
+    #[must_use]
+    pub const fn is_seen(self) -> bool {
+        match self {
+            Self::NoReplies | Self::DuplicateAddress | Self::LinkLocal => true,
+            Self::PartialChecksums => false,
+        }
+    }
 }
 
 /// An interface that carries the program.

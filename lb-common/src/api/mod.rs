@@ -24,7 +24,7 @@ mod setting;
 pub use edit::{Edit, Edits, Outcomes, Refusal, RefusalKind};
 pub use listing::{
     Agent, AttachMode, Connection, Counters, DaemonRole, Daemons, Interface, Next, Rates,
-    ServerStatus, ServiceStatus, Services, SyncDaemon,
+    ServerStatus, ServiceStatus, Services, SyncDaemon, Warning, WarningKind,
 };
 
 pub use mark::{MarkRule, Marks, NotAPrefix, Prefix};

@@ -2,6 +2,7 @@
 
 use super::flags::{FLAGS, Section};
 use crate::invocation::Identity;
+use crate::verb::shown;
 use std::fmt::Write;
 
 const SYNOPSIS: &[&str] = &[
@@ -32,7 +33,8 @@ const PARTS: &[(Section, &str, usize)] = &[
     (Section::DaemonOptions, "Daemon Options:\n", 36),
 ];
 
-/// The text of `-h`, first line of which is [`version`].
+/// The text of `-h`, first line of which is [`version`]. Under its own name lb-ctl tells of its
+/// verbs as well; ipvsadm's text is ipvsadm's to the letter.
 #[must_use]
 pub fn help(program: &str, identity: Identity) -> String {
     let mut text = version(identity);
@@ -47,6 +49,15 @@ pub fn help(program: &str, identity: Identity) -> String {
             for about in spec.about.split('\n') {
                 let _ = writeln!(text, "  {left:width$}{about}");
                 left = "";
+            }
+        }
+    }
+    match identity {
+        Identity::Ipvsadm => {}
+        Identity::LbCtl => {
+            text.push_str("\nVerbs, of which `lb-ctl help VERB' tells more:\n");
+            for verb in shown() {
+                let _ = writeln!(text, "  {:28}{}", verb.grammar.name, verb.about);
             }
         }
     }

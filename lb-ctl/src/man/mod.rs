@@ -102,7 +102,7 @@ const EXITS: &[(Exit, &str)] = &[
     ),
     (
         Exit::Negative,
-        "A verb's answer is no: a server is unreachable or no interface attached (status), or \
+        "A verb's answer is no: something is wrong with what it shows (status), a check fails, or \
          lines were left out (import). With ipvsadm's options: a table could not be read for a \
          list, or the service to be listed does not exist.",
     ),

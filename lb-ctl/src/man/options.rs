@@ -43,7 +43,8 @@ pub const DETAILS: &[Detail] = &[
     text(F::Command(C::Restore),
         "Reads commands from standard input, one a line, without the program's name. A line that \
          the agent refuses is told and the next one runs; a line whose words make no sense ends \
-         the run."),
+         the run. The exit status is the last line's, as ipvsadm's: with 0 other lines may have \
+         been refused, as standard error tells."),
     text(F::Command(C::Save),
         "Prints the services and servers as lines for --restore. Like ipvsadm, it leaves out \
          thresholds, timeouts and sync daemons; lb-ctl list services -o json has the thresholds."),
@@ -88,7 +89,7 @@ pub const DETAILS: &[Detail] = &[
     number(F::TunPort, 1, 65535, "Sets the UDP port of gue, which needs one."),
     text(F::TunNocsum, "Sends gue and gre without a checksum. This is the default."),
     text(F::TunCsum, "Sends gue and gre with a checksum."),
-    text(F::TunRemcsum, "Sends gue as without: XDP sees no packet whose checksum is left to make."),
+    text(F::TunRemcsum, "Sends gue as without: XDP cannot tell whose checksum is left to make."),
     number(F::Weight, 0, 2_147_483_647,
         "Sets the server's weight, 1 by default. 0 keeps new connections away and lets the others \
          go on."),

@@ -6,7 +6,7 @@ use crate::command::World;
 use crate::exit::Exit;
 use crate::output::daemons::unserved;
 use crate::output::json::{DaemonsBody, document, schema};
-use lb_common::api::{Agent, AttachMode, Daemons, Interface, Next, Services};
+use lb_common::api::{Agent, AttachMode, Daemons, Interface, Next, Services, Warning};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -19,8 +19,9 @@ pub(super) const STATUS: Verb = Verb {
     },
     about: "show the agent, its interfaces, and how many services and servers it has",
     details: &[
-        "It ends with 0 if the program is attached to every configured interface and every server \
-         can be reached, else with 1, so that scripts can ask it.",
+        "It ends with 0 if the program is attached to every configured interface, every server can \
+         be reached and no warning is shown, else with 1, so that scripts can ask it. Of what lb \
+         cannot see it shows notes, which do not count.",
     ],
     run: status,
 };
@@ -46,6 +47,7 @@ struct About {
     slots: u32,
     interfaces: Vec<Attached>,
     missing: Vec<String>,
+    warnings: Vec<Warned>,
     reasons: Vec<Counted>,
 }
 
@@ -53,6 +55,14 @@ struct About {
 struct Attached {
     name: String,
     mode: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Warned {
+    kind: &'static str,
+    /// Whether something was seen to go wrong.
+    seen: bool,
+    message: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,10 +86,12 @@ fn status(words: &Words<'_>, world: &mut World<'_>) -> Result<Exit, VerbError> {
     let About {
         interfaces,
         missing,
+        warnings,
         ..
     } = &status.agent;
     let attached = !interfaces.is_empty() && missing.is_empty();
-    let good = attached && status.unresolved.is_empty();
+    let warned = warnings.iter().any(|warning| warning.seen);
+    let good = attached && status.unresolved.is_empty() && !warned;
     if words.json() {
         document(&schema::STATUS, status, world.out)?;
     } else {
@@ -134,6 +146,7 @@ impl Status {
             slots,
             interfaces,
             missing,
+            warnings,
             reasons,
         } = agent;
         writeln!(out, "lb-agent {version}, pid {pid}, map layout {layout}")?;
@@ -164,6 +177,10 @@ impl Status {
         {
             writeln!(out, "unreachable: {server} of {service}: {why}")?;
         }
+        for Warned { seen, message, .. } in warnings {
+            let title = if *seen { "warning" } else { "note" };
+            writeln!(out, "{title}: {message}")?;
+        }
         unserved(daemons, out)?;
         let mut title = "packets that did not go to a server:\n";
         for Counted { reason, packets } in reasons.iter().filter(|reason| reason.packets > 0) {
@@ -189,6 +206,7 @@ impl About {
             slots,
             interfaces,
             missing,
+            warnings,
             reasons,
         } = agent;
         let attached = |Interface { name, mode }| Attached {
@@ -197,6 +215,11 @@ impl About {
                 AttachMode::Native => "native",
                 AttachMode::Generic => "generic",
             },
+        };
+        let warned = |Warning { kind, message }| Warned {
+            kind: kind.name(),
+            seen: kind.is_seen(),
+            message,
         };
         let counted = |(reason, packets)| Counted { reason, packets };
         Self {
@@ -207,6 +230,7 @@ impl About {
             slots,
             interfaces: interfaces.into_iter().map(attached).collect(),
             missing,
+            warnings: warnings.into_iter().map(warned).collect(),
             reasons: reasons.into_iter().map(counted).collect(),
         }
     }

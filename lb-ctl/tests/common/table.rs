@@ -4,7 +4,7 @@ use lb_common::api::{
     Agent, AttachMode, Counters, DaemonRole, Daemons, Edit, Interface, Marks, Next, NoServer,
     Origin, Rates, Refusal, RefusalKind, ServerAddress, ServerOptions, ServerStatus,
     ServiceAddress, ServiceOptions, ServiceStatus, Services, Setting, SettingStatus, Settings,
-    SyncDaemon, Timeouts,
+    SyncDaemon, Timeouts, Warning,
 };
 use lb_ctl::control::{Control, ControlError};
 use std::net::IpAddr;
@@ -26,6 +26,8 @@ pub struct Table {
     pub connections: String,
     /// Configured interfaces that are gone.
     pub missing: Vec<String>,
+    /// What the agent warns of.
+    pub warnings: Vec<Warning>,
     /// How many `POST /v1/edits` there were.
     pub posts: usize,
 }
@@ -47,6 +49,7 @@ impl Default for Table {
             set: Vec::new(),
             connections: String::new(),
             missing: Vec::new(),
+            warnings: Vec::new(),
             posts: 0,
         }
     }
@@ -78,6 +81,7 @@ impl Table {
                 mode: AttachMode::Native,
             }],
             missing: self.missing.clone(),
+            warnings: self.warnings.clone(),
             reasons: vec![("no service".into(), 7), ("never".into(), 0)],
         }
     }

@@ -42,9 +42,25 @@ fn detach_removes_program_and_pins() -> Result<()> {
     scene::add_service(&director, "rr", &[1])?;
     assert_eq!(scene.fetch(1)?, [1]);
     assert!(!pins(&director)?.is_empty());
+    let neighbours = || director.host().run("ip", ["neighbour", "show"]);
+    assert!(neighbours()?.contains("proto 108"), "{}", neighbours()?);
     agent.terminate()?;
-    director.detach()?;
-    assert_eq!(pins(&director)?, Vec::<std::path::PathBuf>::new());
+    let detach = || -> Result<String> {
+        let mut command = director.host().command(&director.programs().agent);
+        let output = command.args(["detach", "--pin-path"]).arg(director.pins());
+        let output = output.output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        Ok(said)
+    };
+    let said = detach()?;
+    assert!(said.contains("eth0: detaching"), "{said}");
+    assert!(!director.pins().exists());
+    assert!(!neighbours()?.contains("proto 108"), "{}", neighbours()?);
+    // Once more there is nothing to do, and nothing is made.
+    let said = detach()?;
+    assert!(said.contains("nothing is attached"), "{said}");
+    assert!(!director.pins().exists());
     // The kernel lets go of a program when the last pin of its link is gone, a moment later.
     wait::until("eth0 carries no program", scene::DEADLINE, || {
         let xdp = program(director.host(), "eth0")?;
@@ -63,6 +79,38 @@ fn detach_removes_program_and_pins() -> Result<()> {
         format!("{refused:#}").contains("refused"),
         "the director's own kernel: {refused:#}"
     );
+    Ok(())
+}
+
+#[test]
+fn what_a_veth_pair_may_lack_is_noted_with_the_cure() -> Result<()> {
+    let scene = Scene::new(1)?;
+    let (director, client) = (scene.director(), scene.lab.client());
+    let agent = director.start()?;
+    scene::add_service(&director, "rr", &[1])?;
+    // Nothing was seen to go wrong.
+    let status = director.ctl(["status"])?;
+    let peer = {
+        let bridge = scene.lab.host("bridge");
+        let link = bridge.run("cat", ["/sys/class/net/director1/ifindex"])?;
+        link.trim().to_owned()
+    };
+    let note = format!("its other end, interface {peer} there");
+    for said in [&status, &agent.log()] {
+        assert_eq!(said.matches(&note).count(), 1, "{said}");
+    }
+    assert!(
+        status.contains("\nnote: eth0 is a veth interface"),
+        "{status}"
+    );
+
+    // What a host sends is without checksum from now on.
+    client.run("ethtool", ["-K", "eth0", "tx", "on"])?;
+    let lost = client.run("curl", ["--max-time", "3", "http://10.0.0.100/"]);
+    assert!(lost.is_err(), "a packet without checksum arrives");
+    let cure = ["-K", "director1", "tx", "off"];
+    scene.lab.host("bridge").run("ethtool", cure)?;
+    assert_eq!(scene.fetch(1)?, [1]);
     Ok(())
 }
 

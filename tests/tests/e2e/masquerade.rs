@@ -168,6 +168,54 @@ fn a_server_on_the_director_is_refused_with_a_cure() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_server_that_answers_past_the_director_is_told_of_until_it_is_mended() -> Result<()> {
+    let scene = Scene::new(2)?;
+    let director = scene.director();
+    network::forwards(director.host())?;
+    let agent = director.start()?;
+    for (service, [server, _]) in services() {
+        add(&director, &service, &[server])?;
+        // Its answers go to the client straight away, which knows nothing of that server.
+        let url = format!("http://{service}/");
+        let lost = scene.lab.client().run("curl", ["--max-time", "5", &url]);
+        ensure!(lost.is_err(), "{url} answers");
+        let told = format!("nothing comes back from masqueraded server {server} of TCP {service}");
+        let warned = wait::until("the server is told of", DEADLINE, || {
+            let status = director.ctl_output(["status"])?;
+            let said = String::from_utf8_lossy(&status.stdout).into_owned();
+            Ok(match said.contains(&format!("warning: {told}")) {
+                true => Seen::Done((status.status.code(), said)),
+                false => Seen::NotYet(said),
+            })
+        })?;
+        assert_eq!(warned.0, Some(1), "{}", warned.1);
+        assert_eq!(agent.log().matches(&told).count(), 1, "{}", agent.log());
+
+        // The cure as it is told.
+        let (ip, client) = match service.starts_with('[') {
+            true => ("ip -6", CLIENT6.to_owned()),
+            false => ("ip", CLIENT.to_string()),
+        };
+        let cure = format!("`{ip} route replace CLIENT via ");
+        let (_, rest) = warned.1.split_once(&cure).context("no cure")?;
+        let (via, _) = rest.split_once('`').context("no end of the cure")?;
+        let route = ["route", "replace", &client, "via", via];
+        scene.lab.server(1).run("ip", route)?;
+        assert_eq!(curl(&scene, &url)?, 1);
+        wait::until("it is told of no more", DEADLINE, || {
+            let status = director.ctl_output(["status"])?;
+            Ok(match status.status.code() {
+                Some(0) => Seen::Done(()),
+                _ => Seen::NotYet(String::from_utf8_lossy(&status.stdout).into_owned()),
+            })
+        })?;
+        let again = format!("server {server} of TCP {service} answers through lb again");
+        ensure!(agent.log().contains(&again), "{}", agent.log());
+    }
+    Ok(())
+}
+
 /// A service of each family, and its servers.
 fn services() -> [(String, [&'static str; 2]); 2] {
     [

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use xtask::lab::director::Director;
 use xtask::lab::host::Host;
+use xtask::lab::plan::VIP6;
 use xtask::lab::wait;
 use xtask::load;
 
@@ -118,4 +120,50 @@ fn mac(host: &Host) -> Result<[u8; 6]> {
         .try_into()
         .ok()
         .with_context(|| format!("{text} is no Ethernet address"))
+}
+
+#[test]
+fn a_virtual_address_that_a_server_answers_for_as_well_is_told_of() -> Result<()> {
+    let scene = Scene::new(1)?;
+    let (director, server) = (scene.director(), scene.lab.server(1));
+    let host = director.host();
+    let agent = director.start()?;
+    let (vip, service) = (format!("{VIP6}/128"), format!("[{VIP6}]:80"));
+    director.ctl(["-A", "-t", &service])?;
+    let address = |host: &Host, verb: &str, more: &[&str]| {
+        let words = ["address", verb, &vip, "dev", "eth0"];
+        host.run("ip", words.iter().chain(more)).map(drop)
+    };
+    // It has it on lo as it should, and on its interface too, where it answers.
+    address(server, "add", &["nodad"])?;
+    host.sysctl("net/ipv6/conf/eth0/accept_dad", "1")?;
+    address(host, "delete", &[])?;
+    address(host, "add", &[])?;
+    let told =
+        format!("the virtual address of TCP {service}, {VIP6} on eth0, is another machine's");
+    status_until(&director, 1, &format!("\nwarning: {told}"))?;
+    assert_eq!(agent.log().matches(&told).count(), 1, "{}", agent.log());
+
+    address(server, "delete", &[])?;
+    address(host, "delete", &[])?;
+    address(host, "add", &[])?;
+    status_until(&director, 0, "")?;
+    let again = format!("{VIP6} on eth0 is no duplicate any more");
+    assert!(agent.log().contains(&again), "{}", agent.log());
+    Ok(())
+}
+
+/// Waits until `lb-ctl status` ends with this code and says this.
+fn status_until(director: &Director<'_>, code: i32, text: &str) -> Result<()> {
+    wait::until(format_args!("status is {code}: {text}"), DEADLINE, || {
+        let status = director.ctl_output(["status"])?;
+        let said = String::from_utf8_lossy(&status.stdout).into_owned();
+        Ok(
+            if status.status.code() == Some(code) && said.contains(text) {
+                wait::Seen::Done(())
+            } else {
+                wait::Seen::NotYet(said)
+            },
+        )
+    })
 }

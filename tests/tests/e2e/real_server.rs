@@ -441,6 +441,18 @@ fn what_stands_in_the_way_is_refused_and_nothing_changes() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_is_set_up_stays_when_nobody_listens() -> Result<()> {
+    let scene = Scene::new(1)?;
+    let server = bare(&scene)?;
+    let (listener, pipe) = std::io::pipe()?;
+    drop(listener);
+    let setup = server.agent(options()).stdout(pipe).output()?;
+    assert!(setup.status.success(), "{}", said(&setup));
+    succeed(&mut server.agent(["--check"]))?;
+    Ok(())
+}
+
 const NONE: [&str; 0] = [];
 
 /// The lab's virtual addresses on `eth0`.

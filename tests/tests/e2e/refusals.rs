@@ -135,6 +135,39 @@ fn an_interface_without_native_xdp() -> Result<()> {
 }
 
 #[test]
+fn a_pin_path_that_no_bpffs_takes() -> Result<()> {
+    let scene = Scene::new(0)?;
+    let director = scene.director();
+    let pins = director.pins().with_file_name("lb.1").join("pins");
+    let told = "`lb.1' has a dot";
+    for verb in [
+        &["run", "--interface", "eth0", "--pin-path"][..],
+        &["detach", "--pin-path"],
+        &[
+            "real-server",
+            "--vip",
+            "10.0.0.200",
+            "--interface",
+            "eth0",
+            "--decapsulate",
+            "ipip",
+            "--pin-path",
+        ],
+    ] {
+        let mut command = director.host().command(&director.programs().agent);
+        command.args(verb).arg(&pins);
+        for option in ["--state-dir", "--socket"] {
+            if (option, verb[0]) != ("--socket", "real-server") {
+                command.arg(option).arg(director.host().dir().join(option));
+            }
+        }
+        let said = refused(&director, command, 2)?;
+        assert!(said.contains(told) && said.contains("`lb-1'"), "{said}");
+    }
+    nothing_done(&director)
+}
+
+#[test]
 fn an_unknown_option() -> Result<()> {
     let scene = Scene::new(0)?;
     let director = scene.director();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 
-use super::{Changes, NextHop, NextHops, Unresolved, Way};
+use super::{Changes, Duplicate, NextHop, NextHops, Unresolved, Way};
 
 /// How long something may take before the test calls it missing: less than the driver's
 /// periodic check, which would otherwise make up for an event that was not acted on.
@@ -137,6 +137,22 @@ impl Lab {
             unreachable!("it has an Ethernet address")
         };
         next_hop
+    }
+
+    /// Waits until exactly these addresses are told to be duplicates.
+    async fn until_duplicates(&self, wanted: &[Duplicate]) {
+        let wait = async {
+            loop {
+                assert!(self.changes.ready().await, "the driver runs");
+                self.changes.take();
+                let told = self.changes.take_duplicates();
+                if told.is_some_and(|told| told.iter().eq(wanted)) {
+                    return;
+                }
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, wait).await;
+        assert!(found.is_ok(), "not told: {wanted:?}");
     }
 
     /// Waits until the director's neighbour entries for an address read as told.

@@ -319,3 +319,26 @@ fn root_entries_outlive_the_agent_and_are_taken_up_again() {
         lab.until_entry("10.77.0.2", str::is_empty).await;
     });
 }
+
+#[test]
+fn root_an_address_that_the_peer_has_is_told_of_until_it_is_mended() {
+    in_lab(async |lab| {
+        lab.peer_ip("addr add fd77:0::99/64 dev p0 nodad");
+        lab.settle("fd77:0::2").await;
+        lab.ip("addr add fd77:0::99/64 dev d0");
+        let duplicate = Duplicate {
+            address: "fd77:0::99".parse().unwrap(),
+            length: 64,
+            interface: "d0".to_owned(),
+        };
+        lab.until_duplicates(std::slice::from_ref(&duplicate)).await;
+        // Who listens later is told as well.
+        let (_next_hops, changes) = NextHops::spawn().unwrap();
+        lab.changes = changes;
+        lab.until_duplicates(&[duplicate]).await;
+        lab.peer_ip("addr del fd77:0::99/64 dev p0");
+        lab.ip("addr del fd77:0::99/64 dev d0");
+        lab.ip("addr add fd77:0::99/64 dev d0");
+        lab.until_duplicates(&[]).await;
+    });
+}

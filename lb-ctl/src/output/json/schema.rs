@@ -117,6 +117,11 @@ const AGENT: &[Field] = &[
     ),
     field("missing", Texts, "configured interfaces that are gone"),
     field(
+        "warnings",
+        Objects(WARNINGS),
+        "what keeps packets or answers from arriving, or may",
+    ),
+    field(
         "reasons",
         Objects(REASONS),
         "why packets went another way than to a server",
@@ -130,6 +135,25 @@ const INTERFACES: &[Field] = &[
         OneOf(&["native", "generic"]),
         "in the driver, or behind it",
     ),
+];
+
+const WARNINGS: &[Field] = &[
+    field(
+        "kind",
+        OneOf(&[
+            "no_replies",
+            "duplicate_address",
+            "link_local",
+            "partial_checksums",
+        ]),
+        "what it is about",
+    ),
+    field(
+        "seen",
+        Flag,
+        "whether it was seen to go wrong; else it may, which lb cannot see",
+    ),
+    field("message", Text, "what is wrong, and what mends it"),
 ];
 
 const REASONS: &[Field] = &[

@@ -1,0 +1,161 @@
+//! Veth pairs: who is at the other end, and whether what it sends has its checksums.
+//!
+//! What is sent through a veth pair has no checksum while the sending end has TX checksum offload:
+//! the kernel notes in the packet's metadata that it is still to make (`CHECKSUM_PARTIAL`), and
+//! leaves the sum of the pseudo header in its place. That is told to nobody beyond an XDP program.
+#![expect(unsafe_code, reason = "SIOCETHTOOL has no wrapper")]
+
+use futures_util::stream::TryStreamExt as _;
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use std::os::fd::AsRawFd as _;
+
+/// The other end of a veth pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// The interface of this name here.
+    Here(String),
+    /// The interface of this index in another network namespace.
+    Elsewhere(u32),
+}
+
+impl Peer {
+    /// Whether packets that come from there have their checksums; none where that cannot be seen.
+    pub(crate) fn completes_checksums(&self) -> Option<bool> {
+        match self {
+            Self::Here(name) => tx_checksum_offload(name).map(|offload| !offload),
+            Self::Elsewhere(_) => None,
+        }
+    }
+}
+
+/// The other end of an interface that is one of a veth pair, as far as the kernel tells.
+///
+/// From code without a runtime at hand: it asks on a thread of its own.
+pub(crate) fn peer(ifindex: u32) -> Option<Peer> {
+    let ask = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .ok()?;
+        runtime.block_on(async move {
+            let (connection, requests, _) = rtnetlink::new_connection().ok()?;
+            let connection = tokio::spawn(connection);
+            let mut links = requests.link().get().match_index(ifindex).execute();
+            let link = links.try_next().await.ok()??;
+            connection.abort();
+            of(&link)
+        })
+    };
+    let (index, is_here) = std::thread::spawn(ask).join().ok()??;
+    if !is_here {
+        return Some(Peer::Elsewhere(index));
+    }
+    let name = nix::net::if_::if_indextoname(index).ok()?;
+    Some(Peer::Here(name.into_string().ok()?))
+}
+
+/// The index of the other end of a veth pair, and whether it is in the same network namespace.
+fn of(link: &LinkMessage) -> Option<(u32, bool)> {
+    let (mut is_veth, mut peer, mut is_here) = (false, None, true);
+    for attribute in &link.attributes {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "a foreign, non-exhaustive enum"
+        )]
+        match attribute {
+            LinkAttribute::LinkInfo(info) => {
+                is_veth |= info.contains(&LinkInfo::Kind(InfoKind::Veth));
+            }
+            LinkAttribute::Link(index) => peer = Some(*index),
+            LinkAttribute::LinkNetNsId(_) => is_here = false,
+            _ => {}
+        }
+    }
+    peer.filter(|_| is_veth).map(|peer| (peer, is_here))
+}
+
+/// Whether an interface leaves checksums of what it sends to be made by others; none when it cannot
+/// be asked.
+fn tx_checksum_offload(name: &str) -> Option<bool> {
+    /// linux/sockios.h
+    const SIOCETHTOOL: libc::c_ulong = 0x8946;
+    /// linux/ethtool.h
+    const ETHTOOL_GTXCSUM: u32 = 0x16;
+
+    /// linux/ethtool.h: `struct ethtool_value`.
+    #[repr(C)]
+    struct Value {
+        cmd: u32,
+        data: u32,
+    }
+
+    let mut asked = [0; libc::IFNAMSIZ];
+    // The last byte stays: the name ends there at the latest.
+    for (to, from) in asked[..libc::IFNAMSIZ - 1].iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .ok()?;
+    let mut value = Value {
+        cmd: ETHTOOL_GTXCSUM,
+        data: 0,
+    };
+    let value_at: *mut Value = &mut value;
+    let request = libc::ifreq {
+        ifr_name: asked,
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_data: value_at.cast(),
+        },
+    };
+    // SAFETY: the kernel reads an ifreq, and for this command reads and writes an ethtool_value
+    // where it points to; both outlive the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &request) };
+    (result == 0).then_some(value.data != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sched::{CloneFlags, unshare};
+    use std::process::Command;
+
+    fn run(command: &str) {
+        let mut words = command.split(' ');
+        let mut program = Command::new(words.next().expect("a program"));
+        let status = program.args(words).status().expect("it runs");
+        assert!(status.success(), "{command}");
+    }
+
+    #[test]
+    fn root_the_other_end_of_a_veth_pair_is_found_and_asked() {
+        let body = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace, as root");
+            run("ip link add v0 type veth peer name v1");
+            run("ip link add d0 type bridge");
+            let index = |name| nix::net::if_::if_nametoindex(name).expect("an interface");
+            let found = peer(index("v0")).expect("a veth pair");
+            assert_eq!(found, Peer::Here("v1".to_owned()));
+            assert_eq!(peer(index("d0")), None);
+            assert_eq!(peer(index("lo")), None);
+            assert_eq!(found.completes_checksums(), Some(false));
+            run("ethtool -K v1 tx off");
+            assert_eq!(found.completes_checksums(), Some(true));
+
+            let other = format!("lb-veth-{}", std::process::id());
+            run(&format!("ip netns add {other}"));
+            let peer_index = index("v1");
+            run(&format!("ip link set v1 netns {other}"));
+            let found = peer(index("v0"));
+            run(&format!("ip netns delete {other}"));
+            assert_eq!(found, Some(Peer::Elsewhere(peer_index)));
+            assert_eq!(found.and_then(|peer| peer.completes_checksums()), None);
+        };
+        std::thread::spawn(body).join().expect("the test passes");
+    }
+}
