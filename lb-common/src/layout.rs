@@ -11,6 +11,7 @@
 //! its pins under `v<LAYOUT>` and never opens another layout's maps.
 
 use crate::addr::{Addr, Port};
+use crate::wire::MacAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The number of this layout.
@@ -476,14 +477,24 @@ pub mod helper_marks {
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Interface {
-    /// Its Ethernet address, as [`crate::wire::MacAddr::word`].
-    pub mac: u64,
+    /// Its Ethernet address, as [`MacAddr::word`], and above it, in 16 bits, the longest packet that
+    /// it sends, in bytes from the network header on; 0 when that is not known.
+    pub mac_and_mtu: u64,
     /// Its index.
     pub ifindex: u32,
     /// Its IPv4 address as it lies in a packet; 0 for none.
     pub v4: u32,
     /// Its IPv6 address, not link-local; all zero for none.
     pub v6: Addr,
+}
+
+impl Interface {
+    /// [`Interface::mac_and_mtu`] of both.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mac_and_mtu(mac: MacAddr, mtu: u16) -> u64 {
+        mac.word() | (mtu as u64) << 48
+    }
 }
 
 /// Four slots of lookup tables: each the place in the service's list plus 1, 0 for empty.

@@ -238,7 +238,7 @@ impl Memory {
     pub fn with_ingress(mut self, ifindex: u32, mac: MacAddr) -> Self {
         self.ingress = ifindex;
         self.ports[port_index(ifindex) as usize] = Interface {
-            mac: mac.word(),
+            mac_and_mtu: mac.word(),
             ifindex,
             ..Interface::default()
         };
@@ -457,12 +457,12 @@ impl Tables for Memory {
     }
 
     fn ingress_mac(&self) -> MacAddr {
-        MacAddr::from_word(self.ports[port_index(self.ingress) as usize].mac)
+        MacAddr::from_word(self.ports[port_index(self.ingress) as usize].mac_and_mtu)
     }
 
-    fn egress(&self, port: u32) -> Option<(u32, MacAddr)> {
+    fn egress(&self, port: u32) -> Option<(u32, u64)> {
         let interface = self.interface(port)?;
-        Some((interface.ifindex, MacAddr::from_word(interface.mac)))
+        Some((interface.ifindex, interface.mac_and_mtu))
     }
 
     fn interface(&self, port: u32) -> Option<Interface> {

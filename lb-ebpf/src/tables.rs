@@ -220,14 +220,13 @@ impl Tables for Maps<'_> {
     #[inline(always)]
     fn ingress_mac(&self) -> MacAddr {
         let port = maps::port(port_index(self.ingress()));
-        MacAddr::from_word(port.map_or(0, |port| field!(port, mac).get()))
+        MacAddr::from_word(port.map_or(0, |port| field!(port, mac_and_mtu).get()))
     }
 
     #[inline(always)]
-    fn egress(&self, port: u32) -> Option<(u32, MacAddr)> {
+    fn egress(&self, port: u32) -> Option<(u32, u64)> {
         let port = maps::port(port)?;
-        let mac = MacAddr::from_word(field!(port, mac).get());
-        Some((field!(port, ifindex).get(), mac))
+        Some((field!(port, ifindex).get(), field!(port, mac_and_mtu).get()))
     }
 
     #[inline(always)]

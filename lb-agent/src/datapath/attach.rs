@@ -3,7 +3,7 @@
 use super::pin::{PinDir, PinnedPort};
 use crate::cli::Conflict;
 use crate::config::XdpMode;
-use crate::net::interface_address;
+use crate::net::{self, interface_address};
 use anyhow::{Context as _, bail};
 use aya::programs::Xdp;
 use aya::programs::links::{FdLink, PinnedLink};
@@ -22,6 +22,8 @@ pub(crate) struct Port {
     pub(crate) ifindex: u32,
     /// Its Ethernet address.
     pub(crate) mac: [u8; 6],
+    /// The longest packet that it sends, in bytes from the network header on; none when unknown.
+    pub(crate) mtu: Option<u32>,
     /// The IPv4 address by which others know it.
     pub(crate) v4: Option<IpAddr>,
     /// The IPv6 address by which others know it.
@@ -62,6 +64,7 @@ impl Port {
             name: name.to_owned(),
             ifindex,
             mac,
+            mtu: net::mtu(name),
             v4: interface_address(name, Family::Ipv4),
             v6: interface_address(name, Family::Ipv6),
         })

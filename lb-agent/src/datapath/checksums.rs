@@ -50,6 +50,7 @@ mod tests {
             name: "eth0".to_owned(),
             ifindex: 2,
             mac: [2, 0, 0, 0, 0, 1],
+            mtu: None,
             v4: None,
             v6: None,
         };

@@ -337,10 +337,13 @@ impl Loaded {
     /// moment when the interface changed has a wrong sender.
     fn write_port(&self, port: &Port) {
         let address = |own: Option<IpAddr>| own.map_or_else(Addr::default, Addr::from);
+        let mtu = port
+            .mtu
+            .map_or(0, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
         self.maps.ports.store(
             port_index(port.ifindex),
             layout::Interface {
-                mac: MacAddr::new(port.mac).word(),
+                mac_and_mtu: layout::Interface::mac_and_mtu(MacAddr::new(port.mac), mtu),
                 ifindex: port.ifindex,
                 v4: address(port.v4).v4_word(),
                 v6: address(port.v6),

@@ -14,6 +14,7 @@ mod decide;
 mod driver;
 mod duplicates;
 mod handle;
+mod ioctl;
 mod message;
 mod own;
 mod prefix;
@@ -28,6 +29,7 @@ mod lab;
 
 pub(crate) use duplicates::Duplicate;
 pub(crate) use handle::{Changes, NextHops};
+pub(crate) use ioctl::mtu;
 pub(crate) use message::local_address;
 pub(crate) use own::{interface_address, own_address};
 pub(crate) use requests::{interface_mtu, release_neighbours};

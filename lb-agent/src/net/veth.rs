@@ -3,12 +3,9 @@
 //! What is sent through a veth pair has no checksum while the sending end has TX checksum offload:
 //! the kernel notes in the packet's metadata that it is still to make (`CHECKSUM_PARTIAL`), and
 //! leaves the sum of the pseudo header in its place. That is told to nobody beyond an XDP program.
-#![expect(unsafe_code, reason = "SIOCETHTOOL has no wrapper")]
-
+use super::ioctl::tx_checksum_offload;
 use futures_util::stream::TryStreamExt as _;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use std::os::fd::AsRawFd as _;
 
 /// The other end of a veth pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,50 +70,6 @@ fn of(link: &LinkMessage) -> Option<(u32, bool)> {
         }
     }
     peer.filter(|_| is_veth).map(|peer| (peer, is_here))
-}
-
-/// Whether an interface leaves checksums of what it sends to be made by others; none when it cannot
-/// be asked.
-fn tx_checksum_offload(name: &str) -> Option<bool> {
-    /// linux/sockios.h
-    const SIOCETHTOOL: libc::c_ulong = 0x8946;
-    /// linux/ethtool.h
-    const ETHTOOL_GTXCSUM: u32 = 0x16;
-
-    /// linux/ethtool.h: `struct ethtool_value`.
-    #[repr(C)]
-    struct Value {
-        cmd: u32,
-        data: u32,
-    }
-
-    let mut asked = [0; libc::IFNAMSIZ];
-    // The last byte stays: the name ends there at the latest.
-    for (to, from) in asked[..libc::IFNAMSIZ - 1].iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
-    let socket = socket(
-        AddressFamily::Inet,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .ok()?;
-    let mut value = Value {
-        cmd: ETHTOOL_GTXCSUM,
-        data: 0,
-    };
-    let value_at: *mut Value = &mut value;
-    let request = libc::ifreq {
-        ifr_name: asked,
-        ifr_ifru: libc::__c_anonymous_ifr_ifru {
-            ifru_data: value_at.cast(),
-        },
-    };
-    // SAFETY: the kernel reads an ifreq, and for this command reads and writes an ethtool_value
-    // where it points to; both outlive the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &request) };
-    (result == 0).then_some(value.data != 0)
 }
 
 #[cfg(test)]

@@ -143,9 +143,9 @@ pub trait Tables: Flows {
     fn ingress(&self) -> u32;
     /// The Ethernet address of that interface.
     fn ingress_mac(&self) -> MacAddr;
-    /// The index and Ethernet address of an interface that carries the program, by
-    /// [`crate::layout::port_index`].
-    fn egress(&self, port: u32) -> Option<(u32, MacAddr)>;
+    /// The index of an interface that carries the program, by [`crate::layout::port_index`], and
+    /// its [`Interface::mac_and_mtu`].
+    fn egress(&self, port: u32) -> Option<(u32, u64)>;
     /// An interface that carries the program, by [`crate::layout::port_index`].
     fn interface(&self, port: u32) -> Option<Interface>;
     /// Where packets from `source` to `destination`, of the same family, leave: the kernel's own

@@ -60,6 +60,54 @@ fn servers_hear_of_a_narrow_link_to_the_client() -> Result<()> {
 }
 
 #[test]
+fn servers_hear_of_a_narrow_link_of_the_directors() -> Result<()> {
+    let mut scene = Scene::new(1)?;
+    scene.lab.add("access")?;
+    let lab = &scene.lab;
+    let (client, access, host) = (lab.client(), lab.host("access"), lab.server(1));
+    let director = scene.director();
+    client.run("ip", ["link", "delete", "eth0"])?;
+    join([(client, "eth0", 1), (access, "eth0", 2)], 5, WIDE)?;
+    join(
+        [(access, "eth1", 1), (director.host(), "eth1", 2)],
+        4,
+        NARROW,
+    )?;
+    // Without it this end takes no frames that a program redirects to the other.
+    access.run("ethtool", ["-K", "eth1", "gro", "on"])?;
+    for router in [access, director.host()] {
+        forwards(router)?;
+    }
+    for (at, [v4, v6], [via4, via6]) in [
+        (client, ["default"; 2], ["10.5.0.2", "fd05::2"]),
+        (
+            access,
+            ["10.0.0.0/24", "fd00::/64"],
+            ["10.4.0.2", "fd04::2"],
+        ),
+        (director.host(), CLIENTS, ["10.4.0.1", "fd04::1"]),
+        (host, CLIENTS, ["10.0.0.2", "fd00::2"]),
+    ] {
+        at.run("ip", ["-4", "route", "add", v4, "via", via4])?;
+        at.run("ip", ["-6", "route", "add", v6, "via", via6])?;
+    }
+    let mut command = director.agent("eth0");
+    command.args(["--interface", "eth1"]);
+    let _agent = director.start_with(command)?;
+    let file = File::new(client, &[host])?;
+    for family in FAMILIES {
+        let [far, vip, own] = family.of([CLIENT, VIP, SERVER1]);
+        let service = SocketAddr::new(vip, 80);
+        publish(&director, "-t", service, SocketAddr::new(own, 80), &["-m"])?;
+        assert_eq!(path_mtu(host, far, Some(own))?, None, "it knew before");
+        file.download(service)?;
+        assert_eq!(path_mtu(host, far, Some(own))?, Some(NARROW.into()));
+        file.upload(service, host)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn clients_hear_what_room_a_tunnel_leaves() -> Result<()> {
     let scene = scene(WIDE)?;
     let (client, host) = (scene.lab.client(), scene.lab.server(1));

@@ -1,9 +1,12 @@
 //! Address translation: a frame on its way to its server, and back to its client. What it must have
 //! become is the frame that etherparse makes for the other ends.
 
-use lb_common::datapath::Verdict;
+use lb_common::datapath::{Tables as _, Verdict};
 use lb_common::layout::server_flags::MASQUERADE;
+use lb_common::layout::{Interface, port_index};
 use lb_common::reason::Reason;
+use lb_common::wire::MacAddr;
+use lb_tests::case::INGRESS;
 use lb_tests::director::{Director, SERVER_MAC, Server};
 use lb_tests::frame::{DATA, Frame, INIT, Transport, sctp, tcp, udp};
 use lb_tests::packet::flags::{ACK, PSH, SYN};
@@ -204,7 +207,7 @@ fn a_way_out_of_another_interface_is_a_redirect() {
         director.change(|tables| {
             let place = &mut tables.ports[OTHER as usize];
             place.ifindex = OTHER;
-            place.mac = 0x0605_0403_0202;
+            place.mac_and_mtu = 0x0605_0403_0202;
             for way in &tables.back_ways {
                 if way.get() != 0 {
                     way.set(way.get() & 0xffff_ffff_ffff | u64::from(OTHER + 1) << 48);
@@ -216,6 +219,27 @@ fn a_way_out_of_another_interface_is_a_redirect() {
         assert_eq!(outcome.result, Ok(Verdict::Redirect(OTHER)));
         let expected = reply.from(vip).sent(CLIENT_MAC, [2, 2, 3, 4, 5, 6]);
         assert_eq!(outcome.frame, expected.bytes());
+    }
+}
+
+#[test]
+fn a_reply_too_long_for_its_way_out_is_answered() {
+    for [client, vip, _, other] in FAMILIES {
+        let mut director = Director::new(vip, server(other));
+        director.sends(&udp(client, vip));
+        director.give_ways_back();
+        director.change(|tables| {
+            let interface = &mut tables.ports[port_index(INGRESS) as usize];
+            let mac = MacAddr::from_word(interface.mac_and_mtu);
+            interface.mac_and_mtu = Interface::mac_and_mtu(mac, 1400);
+        });
+        let empty = udp(other, client).payload(&[]);
+        let room = 1400 - empty.packet().len();
+        let fits = empty.clone().payload(&vec![0x5a; room]);
+        assert_eq!(director.sends(&fits), to_client(fits, vip).bytes());
+        let longer = empty.payload(&vec![0x5a; room + 1]);
+        director.answers(&longer.bytes(), Reason::TooBig);
+        assert_eq!(director.twin.tables().mtu(), 1400);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::addr::{Addr, Port};
 use crate::flow::{Tuple, Word};
 use crate::layout::server_flags;
 use crate::reason::Reason;
-use crate::wire::Frame;
+use crate::wire::{Frame, MacAddr};
 
 /// What [`forward`] does with packets for tunnels.
 pub(super) mod tunnels {
@@ -85,7 +85,7 @@ pub(super) fn to_client<F: Frame, T: Tables>(
         None => 0,
     };
     let (destination, place) = reply::decode(way);
-    let Some((ifindex, source)) = tables.egress(place.wrapping_sub(1)) else {
+    let Some((ifindex, mac_and_mtu)) = tables.egress(place.wrapping_sub(1)) else {
         // Routing takes one from the TTL itself.
         masquerade::to_client(frame, tables, packet, address, port)?;
         tables.count_packet(server, packet.bytes.into(), true);
@@ -95,10 +95,14 @@ pub(super) fn to_client<F: Frame, T: Tables>(
     if packet.ttl <= 1 {
         return Err(Reason::TtlExceeded);
     }
+    let mtu = (mac_and_mtu >> 48) as u16;
+    if mtu != 0 {
+        fits(tables, packet, mtu)?;
+    }
     masquerade::to_client(frame, tables, packet, address, port)?;
     tables.count_packet(server, packet.bytes.into(), true);
     route::hop(frame, packet)?;
-    route::address(frame, destination, source)?;
+    route::address(frame, destination, MacAddr::from_word(mac_and_mtu))?;
     Ok(leave(tables, ifindex))
 }
 
