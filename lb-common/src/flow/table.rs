@@ -232,3 +232,91 @@ fn least(a: u64, b: u64, blur: u64) -> u64 {
     let difference = a.wrapping_sub(b);
     b.wrapping_add(difference & 0_u64.wrapping_sub(difference >> 63 ^ blur))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::{Addr, Port, protocol};
+    use crate::flow::Role;
+    use crate::layout::Sizes;
+    use crate::memory::Memory;
+    use crate::state::Class;
+    use proptest::prelude::*;
+
+    const SIZES: Sizes = Sizes {
+        services: 1,
+        servers: 1,
+        flows: 16,
+    };
+
+    fn key(number: u32) -> Key {
+        let tuple = Tuple {
+            client: Addr::from_v4_word(number),
+            address: Addr::from_v4_word(1),
+            ports: Tuple::ports(Port::new(1), Port::new(2)),
+            protocol: protocol::TCP,
+            role: Role::Connection,
+        };
+        tuple.key([3, 4])
+    }
+
+    /// Every class there is, deadlines around now, and entries that hold nothing.
+    fn word() -> impl Strategy<Value = u64> {
+        let flow = (0_u8..64, 0_u32..64).prop_map(|(class, ahead)| (Class::new(class), ahead));
+        prop_oneof![
+            1 => Just(Word::VOID.bits()),
+            15 => flow.prop_map(|(class, ahead)| {
+                Word::new(0, class, Tick::new(NOW.bits().wrapping_add(ahead).wrapping_sub(4))).bits()
+            }),
+        ]
+    }
+
+    /// The clock is about to wrap.
+    const NOW: Tick = Tick::new(0xff_fff0);
+
+    /// What the order says in words: free ones, half-open ones, closing ones, each by deadline.
+    fn rank(word: Word) -> Option<(u32, u32)> {
+        let class = word.class();
+        if !word.is_live(NOW) {
+            Some((0, 0))
+        } else if class.is_established() {
+            None
+        } else {
+            let rank = if class.is_half_open() { 1 } else { 2 };
+            Some((rank, word.deadline().remaining(NOW)))
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_place_of_a_new_flow_is_the_least_loss(
+            number in any::<u32>(),
+            words in prop::collection::vec(word(), 4 * CANDIDATES * WAYS),
+        ) {
+            let memory = Memory::new(SIZES);
+            let mut words = words.into_iter().cycle();
+            for bucket in &memory.flows {
+                let mut entries = bucket.get();
+                for entry in &mut entries.entries {
+                    *entry = [2, words.next().expect("a word")];
+                }
+                bucket.set(entries);
+            }
+            let key = key(number);
+            let word_at = |place: &Place| memory.bucket(place.bucket).map(|b| b.word(place.way as usize));
+            let places = (0..CANDIDATES).flat_map(|n| {
+                let bucket = key.bucket(n, memory.buckets());
+                (0..WAYS as u32).map(move |way| Place { bucket, way })
+            });
+            let best = places
+                .filter_map(|place| rank(word_at(&place)?).map(|rank| (rank, place)))
+                .reduce(|best, next| if next.0 < best.0 { next } else { best });
+            prop_assert_eq!(victim(&memory, &key, NOW), best.map(|(_, place)| place));
+        }
+
+        #[test]
+        fn the_lesser_of_two_is_the_lesser(a in 0_u64..1 << 63, b in 0_u64..1 << 63) {
+            prop_assert_eq!(least(a, b, 0), a.min(b));
+        }
+    }
+}

@@ -108,6 +108,24 @@ fn up_to_six_extension_headers_are_walked() {
 }
 
 #[test]
+fn ipv4s_addresses_in_their_mapped_form_are_no_packets() {
+    // A service that would be found, if these were IPv4's.
+    let (client, vip) = ("192.0.2.1:40000", "10.0.0.100:80");
+    let (mapped_client, mapped) = ("[::ffff:192.0.2.1]:40000", "[::ffff:10.0.0.100]:80");
+    let mut director = Director::new(vip, Server::new("10.1.0.1:80", ROUTE));
+    director.sends(&udp(client, vip));
+    for (from, to) in [
+        (mapped_client, mapped),
+        (CLIENT, mapped),
+        (mapped_client, VIP),
+    ] {
+        for frame in [tcp(from, to, SYN), udp(from, to), sctp(from, to, INIT)] {
+            director.refuses(&frame.bytes(), Reason::Malformed);
+        }
+    }
+}
+
+#[test]
 fn every_cut_of_a_packet_is_malformed() {
     let mut director = director();
     let extensions = |frame: &mut Frame| {
