@@ -1,11 +1,17 @@
 //! The maps as [`Buckets`]: lb's own flow table.
-#![expect(unsafe_code, reason = "map memory is raw pointers")]
+#![expect(
+    unsafe_code,
+    reason = "map memory is raw pointers, and global functions have names of their own"
+)]
 
 use crate::atomic::{Shared, field};
 use crate::maps;
 use crate::tables::Maps;
-use lb_common::flow::{About, Bucket, Buckets, Place, Tuple, Word};
+use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
+use lb_common::datapath::Tables as _;
+use lb_common::flow::{About, Bucket, Buckets, Flows as _, Key, Place, Tuple, Word, find_further};
 use lb_common::layout::{FlowDetails, HotBucket, WAYS};
+use lb_common::time::Tick;
 
 /// A bucket of flows in map memory.
 pub(crate) struct HotBucketPtr(*mut HotBucket);
@@ -44,6 +50,19 @@ impl Bucket for HotBucketPtr {
     }
 }
 
+/// [`find_further`] for a key: the entry's bits, or 0. A global function like the stages, which the
+/// verifier checks once and not for each of its many callers.
+#[unsafe(no_mangle)]
+#[linkage = "weak"]
+extern "C" fn flow_find_further(ctx: *mut xdp_md, digest: u64, place: u64) -> u64 {
+    let context = XdpContext::new(ctx);
+    let Some(tables) = Maps::open_for_known(&context) else {
+        return 0;
+    };
+    let found = find_further(&tables, &Key::from_bits([digest, place]), tables.now());
+    found.map_or(0, Maps::entry_bits)
+}
+
 impl Buckets for Maps<'_> {
     type Bucket<'b>
         = HotBucketPtr
@@ -58,6 +77,12 @@ impl Buckets for Maps<'_> {
     #[inline(always)]
     fn bucket(&self, index: u32) -> Option<HotBucketPtr> {
         maps::flows(index).map(HotBucketPtr)
+    }
+
+    #[inline(always)]
+    fn find_further(&self, key: &Key, _: Tick) -> Option<Place> {
+        let [digest, place] = key.bits();
+        Self::entry_from_bits(flow_find_further(self.context(), digest, place))
     }
 
     #[inline(always)]

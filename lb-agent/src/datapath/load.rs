@@ -258,7 +258,11 @@ impl Loaded {
             return;
         }
         if found.name == known.name {
-            tracing::info!(interface = found.name, "has other addresses");
+            tracing::info!(
+                interface = found.name,
+                mtu = found.mtu,
+                "has other addresses or another MTU"
+            );
         } else {
             tracing::info!(interface = found.name, before = known.name, "was renamed");
         }

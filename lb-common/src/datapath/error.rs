@@ -125,6 +125,10 @@ pub fn find<F: Frame, T: Tables>(
     if quoted.client != packet.tuple.address || packet.ttl <= 1 {
         return Err(Reason::NoQuotedFlow);
     }
+    // Of IPv6 packets no address may be a mapped one, of which it would be an IPv4 flow.
+    if quoted.address.is_v4() != quoted.client.is_v4() {
+        return Err(Reason::NoQuotedFlow);
+    }
     let (seed, now) = (tables.flow_seed(), tables.now());
     let has_ports = matches!(
         quoted.protocol,

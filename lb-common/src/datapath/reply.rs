@@ -99,7 +99,8 @@ pub(super) fn known<F: Frame, T: Tables>(
 }
 
 /// Whether the details of an entry are those of the server's half that it was found by: it may have
-/// become another flow's since.
+/// become another flow's since. Where a CPU reorders stores, and only then, they may be another's of the
+/// same client and port for the moment in which it becomes that.
 #[inline(always)]
 fn is_half(half: &Tuple, details: &FlowDetails) -> bool {
     details.client == half.client && details.client_port() == half.client_port()

@@ -22,7 +22,8 @@
 //! | word of an expired flow to [`Word::VOID`] | the agent | compare-and-swap |
 //! | word, on insertion | the program that made the digest `BUSY` | compare-and-swap against a word that may be lost; a loser puts the digest back |
 //!
-//! An entry is free when its word is void or its deadline is past, whatever its digest. Each
+//! An entry is free when its word is void or its deadline is past, whatever its digest but [`BUSY`].
+//! An expired entry may so stay beside a new one of the same flow; it is found no more. Each
 //! word leaves the table by exactly one atomic operation, and whoever made that one takes the
 //! flow from its server's counts: so counts are exact without locks, but for an agent
 //! killed between the two: that its sweep corrects.
@@ -34,7 +35,7 @@
 
 mod table;
 
-pub use table::{Insertion, continue_flow, find, insert, publish};
+pub use table::{Insertion, continue_flow, find, find_further, insert, publish};
 
 use crate::addr::{Addr, Port};
 use crate::hash::{below, finish, fold};
@@ -194,21 +195,12 @@ impl Key {
     #[inline(always)]
     #[must_use]
     pub const fn bucket(&self, n: usize, buckets: u32) -> u32 {
-        let hash = if n.is_multiple_of(2) {
-            self.place >> 32
-        } else {
-            self.place
-        };
+        // The upper half for the even ones.
+        let hash = self.place >> ((n & 1 ^ 1) * 32);
         let bucket = below(hash as u32, buckets);
-        if n < 2 {
-            return bucket;
-        }
+        let beside = bucket ^ (n >> 1) as u32;
         // The last of an odd number has no neighbour.
-        if bucket ^ 1 < buckets {
-            bucket ^ 1
-        } else {
-            bucket
-        }
+        if beside < buckets { beside } else { bucket }
     }
 
     /// The key in two words.
@@ -358,7 +350,7 @@ impl Word {
     #[inline(always)]
     #[must_use]
     pub const fn is_live(self, now: Tick) -> bool {
-        self.0 & Self::LIVE != 0 && !self.deadline().is_past(now)
+        self.live(now) != 0
     }
 
     /// The same flow in another class, with another deadline.
@@ -543,7 +535,7 @@ impl<B: Buckets> Flows for B {
 }
 
 /// The flow table's two arrays.
-pub trait Buckets: Repeat {
+pub trait Buckets: Repeat + Sized {
     /// A bucket of the hot array.
     type Bucket<'a>: Bucket
     where
@@ -554,6 +546,11 @@ pub trait Buckets: Repeat {
 
     /// The bucket at `index`, or none beyond the table.
     fn bucket(&self, index: u32) -> Option<Self::Bucket<'_>>;
+
+    /// See [`find_further`].
+    fn find_further(&self, key: &Key, now: Tick) -> Option<Place> {
+        find_further(self, key, now)
+    }
 
     /// Writes what the flow at `place` is. The entry must be [`BUSY`] with the caller.
     fn describe(&self, place: Place, tuple: &Tuple, about: About);

@@ -8,19 +8,24 @@ use crate::time::Tick;
 /// The live entry of a flow.
 #[inline(always)]
 pub fn find<B: Buckets>(table: &B, key: &Key, now: Tick) -> Option<(Place, Word)> {
-    match probe(table, key, 0, now) {
-        // Nearly every flow lies in its first bucket; keep the rest out of its way.
-        None => find_further(table, key, now),
-        found => found,
+    if let found @ Some(_) = probe(table, key, 0, now) {
+        return found;
     }
+    // Nearly every flow lies in its first bucket; the rest is kept out of its way.
+    let place = table.find_further(key, now)?;
+    let bucket = table.bucket(place.bucket)?;
+    let way = place.way as usize & (WAYS - 1);
+    let word = bucket.word(way);
+    (word.is_live(now) && bucket.digest(way) == key.digest).then_some((place, word))
 }
 
-#[inline(never)]
-fn find_further<B: Buckets>(table: &B, key: &Key, now: Tick) -> Option<(Place, Word)> {
+/// Where a flow has a live entry that is not in its first bucket.
+#[inline(always)]
+pub fn find_further<B: Buckets>(table: &B, key: &Key, now: Tick) -> Option<Place> {
     let mut n = 1;
     while n < CANDIDATES {
-        if let found @ Some(_) = probe(table, key, n, now) {
-            return found;
+        if let Some((place, _)) = probe(table, key, n, now) {
+            return Some(place);
         }
         n += 1;
     }
@@ -82,7 +87,8 @@ pub enum Insertion<E> {
         /// Where the flow is kept.
         entry: E,
     },
-    /// Every candidate holds an established flow.
+    /// No entry may be taken: each candidate holds an established flow, or other CPUs were quicker at
+    /// every try.
     Full,
 }
 
@@ -90,6 +96,10 @@ pub enum Insertion<E> {
 ///
 /// Otherwise the place is, in this order: a free one, that of the half-open flow next to expire, that
 /// of the closing flow next to expire. Established flows never make room.
+///
+/// Whether the flow has a live entry is for the caller to find out, and another CPU may give it one in
+/// between: of two CPUs that see a flow's first packets at once each makes one. The first in the order
+/// of candidates is found from then on, the other expires.
 #[inline(always)]
 pub fn insert<B: Buckets>(
     table: &B,
@@ -107,6 +117,8 @@ pub fn insert<B: Buckets>(
         word,
         now,
         own: own.is_some(),
+        // A number to the verifier, which would follow each try by itself.
+        first: usize::from(table.blur()) & (CANDIDATES - 1),
         place: own.unwrap_or(Place { bucket: 0, way: 0 }),
         outcome: Insertion::Full,
     };
@@ -134,6 +146,9 @@ struct Attempt<'a, B> {
     now: Tick,
     /// Whether to try the flow's own entry, which is at `place`.
     own: bool,
+    /// The candidate that is looked at first: another one at every try, or they would all end at an
+    /// entry that is being written and looks free.
+    first: usize,
     place: Place,
     outcome: Insertion<Place>,
 }
@@ -143,10 +158,11 @@ impl<B: Buckets> Body for Attempt<'_, B> {
     fn turn(&mut self) -> bool {
         let own = self.own;
         if !own {
-            match victim(self.table, self.key, self.now) {
+            match victim(self.table, self.key, self.first, self.now) {
                 Some(place) => self.place = place,
                 None => return true,
             }
+            self.first = (self.first + 1) & (CANDIDATES - 1);
         }
         self.own = false;
         let Some(bucket) = self.table.bucket(self.place.bucket) else {
@@ -161,7 +177,7 @@ impl<B: Buckets> Body for Attempt<'_, B> {
         let lost = bucket.word(way);
         // Read again under the claim: since the search the flow may have been established, or
         // the entry given to another.
-        let free = own || cost(lost, self.now) != NEVER;
+        let free = own || cost(lost, self.now) < NEVER;
         if !free || !bucket.swap_word(way, lost, self.word) {
             bucket.set_digest(way, seen);
             return false;
@@ -175,19 +191,21 @@ impl<B: Buckets> Body for Attempt<'_, B> {
     }
 }
 
-/// The best place for a new flow: none when all are taken by established ones.
+/// The best place for a new flow, of equals one in the `first` candidate or behind it: none when all
+/// are taken by established ones.
 ///
 /// Without branches but at a bucket's end, for the verifier would follow each of them.
 #[inline(always)]
-fn victim<B: Buckets>(table: &B, key: &Key, now: Tick) -> Option<Place> {
+fn victim<B: Buckets>(table: &B, key: &Key, first: usize, now: Tick) -> Option<Place> {
     const WAY: u32 = WAYS.trailing_zeros();
     const COST: u32 = WAY + CANDIDATES.trailing_zeros();
 
     // From the low end: way, candidate, cost.
     let mut best = u64::MAX >> 1;
     let blur = u64::from(table.blur());
-    let mut candidate = 0;
-    while candidate < CANDIDATES {
+    let mut n = 0;
+    while n < CANDIDATES {
+        let candidate = (first + n) & (CANDIDATES - 1);
         let bucket = table.bucket(key.bucket(candidate, table.buckets()))?;
         let mut way = 0;
         while way < WAYS {
@@ -198,7 +216,7 @@ fn victim<B: Buckets>(table: &B, key: &Key, now: Tick) -> Option<Place> {
         if best >> COST == FREE {
             break;
         }
-        candidate += 1;
+        n += 1;
     }
     let best = best ^ blur;
     if best >> COST >= NEVER {
@@ -238,9 +256,12 @@ mod tests {
     use super::*;
     use crate::addr::{Addr, Port, protocol};
     use crate::flow::Role;
-    use crate::layout::Sizes;
+    use crate::layout::{FlowDetails, HotBucket, Sizes};
     use crate::memory::Memory;
+    use crate::repeat::Repeat;
     use crate::state::Class;
+    use crate::state::tcp::State;
+    use core::cell::Cell;
     use proptest::prelude::*;
 
     const SIZES: Sizes = Sizes {
@@ -287,6 +308,162 @@ mod tests {
         }
     }
 
+    /// The table, where another CPU gives the first entry that is claimed this word meanwhile.
+    struct Race<'a> {
+        memory: &'a Memory,
+        meanwhile: Cell<Option<Word>>,
+    }
+
+    impl Repeat for Race<'_> {
+        fn repeat<B: Body>(&self, turns: u32, body: &mut B) {
+            self.memory.repeat(turns, body);
+        }
+    }
+
+    impl Buckets for Race<'_> {
+        type Bucket<'b>
+            = Raced<'b>
+        where
+            Self: 'b;
+
+        fn buckets(&self) -> u32 {
+            self.memory.buckets()
+        }
+
+        fn bucket(&self, index: u32) -> Option<Raced<'_>> {
+            let bucket = self.memory.bucket(index)?;
+            Some(Raced(bucket, &self.meanwhile))
+        }
+
+        fn describe(&self, place: Place, tuple: &Tuple, about: About) {
+            self.memory.describe(place, tuple, about);
+        }
+
+        fn details(&self, place: Place) -> Option<FlowDetails> {
+            self.memory.details(place)
+        }
+
+        fn set_back(&self, place: Place, back: u32) {
+            self.memory.set_back(place, back);
+        }
+    }
+
+    struct Raced<'a>(&'a Cell<HotBucket>, &'a Cell<Option<Word>>);
+
+    impl Bucket for Raced<'_> {
+        fn digest(&self, way: usize) -> u64 {
+            self.0.digest(way)
+        }
+
+        fn word(&self, way: usize) -> Word {
+            self.0.word(way)
+        }
+
+        fn swap_digest(&self, way: usize, old: u64, new: u64) -> bool {
+            let done = self.0.swap_digest(way, old, new);
+            if done && let Some(word) = self.1.take() {
+                assert!(self.0.swap_word(way, self.0.word(way), word));
+            }
+            done
+        }
+
+        fn set_digest(&self, way: usize, new: u64) {
+            self.0.set_digest(way, new);
+        }
+
+        fn swap_word(&self, way: usize, old: Word, new: Word) -> bool {
+            self.0.swap_word(way, old, new)
+        }
+    }
+
+    /// A table in which each entry has this digest and word.
+    fn full_of(digest: u64, word: Word) -> Memory {
+        let memory = Memory::new(SIZES);
+        for bucket in &memory.flows {
+            bucket.set(HotBucket {
+                entries: [[digest, word.bits()]; WAYS],
+            });
+        }
+        memory
+    }
+
+    fn in_state(state: State) -> Word {
+        Word::new(0, state.into(), NOW.after(9))
+    }
+
+    #[test]
+    fn a_flow_that_is_established_meanwhile_keeps_its_entry() {
+        const OTHER: u64 = 0x22;
+        let established = in_state(State::Established);
+        for state in [State::SynRecv, State::FinWait] {
+            let memory = full_of(OTHER, in_state(state));
+            let meanwhile = Cell::new(Some(established));
+            let (race, key) = (
+                Race {
+                    memory: &memory,
+                    meanwhile,
+                },
+                key(1),
+            );
+            let claimed = victim(&race, &key, 0, NOW).expect("a place");
+            let new = in_state(State::SynSent);
+            let Insertion::Inserted { lost, own, entry } = insert(&race, &key, new, None, NOW)
+            else {
+                panic!("no room");
+            };
+            assert_eq!((lost, own), (in_state(state), false));
+            assert_ne!(entry, claimed);
+            let bucket = memory.bucket(claimed.bucket).expect("a bucket");
+            let way = claimed.way as usize;
+            assert_eq!((bucket.digest(way), bucket.word(way)), (OTHER, established));
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_being_written_is_left_alone() {
+        let (key, new) = (key(1), in_state(State::SynSent));
+        let memory = full_of(BUSY, Word::VOID);
+        assert_eq!(insert(&memory, &key, new, None, NOW), Insertion::Full);
+        let bucket = key.bucket(1, memory.buckets());
+        memory.flows[bucket as usize].set(HotBucket::default());
+        let made = insert(&memory, &key, new, None, NOW);
+        let entry = Place { bucket, way: 0 };
+        let lost = Word::VOID;
+        assert_eq!(
+            made,
+            Insertion::Inserted {
+                lost,
+                own: false,
+                entry
+            }
+        );
+    }
+
+    #[test]
+    fn an_own_entry_that_has_become_anothers_is_left_alone() {
+        const OTHER: u64 = 0x22;
+        let established = in_state(State::Established);
+        let (memory, key) = (full_of(OTHER, established), key(1));
+        let own = Place {
+            bucket: key.bucket(0, memory.buckets()),
+            way: 2,
+        };
+        let new = in_state(State::SynSent);
+        assert_eq!(insert(&memory, &key, new, Some(own), NOW), Insertion::Full);
+        let bucket = memory.bucket(own.bucket).expect("a bucket");
+        assert!(bucket.swap_digest(2, OTHER, key.digest));
+        let made = insert(&memory, &key, new, Some(own), NOW);
+        let lost = established;
+        assert_eq!(
+            made,
+            Insertion::Inserted {
+                lost,
+                own: true,
+                entry: own
+            }
+        );
+    }
+
     proptest! {
         #[test]
         fn the_place_of_a_new_flow_is_the_least_loss(
@@ -311,7 +488,7 @@ mod tests {
             let best = places
                 .filter_map(|place| rank(word_at(&place)?).map(|rank| (rank, place)))
                 .reduce(|best, next| if next.0 < best.0 { next } else { best });
-            prop_assert_eq!(victim(&memory, &key, NOW), best.map(|(_, place)| place));
+            prop_assert_eq!(victim(&memory, &key, 0, NOW), best.map(|(_, place)| place));
         }
 
         #[test]

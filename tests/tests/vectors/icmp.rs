@@ -259,6 +259,17 @@ fn errors_of_which_no_flow_is_known_are_the_hosts() {
     stays(&mut case, &frame(&good));
 }
 
+#[test]
+fn an_ipv6_error_that_quotes_a_mapped_address_is_about_no_ipv4_flow() {
+    // The last word of this address is the virtual one, and keys of IPv4 flows have no others.
+    const ALIKE: &str = "fd00::a00:64";
+    let mut case = case("mapped", &services());
+    open(&mut case, &udp(CLIENT, VIP), 0);
+    let too_big = Icmpv6Type::PacketTooBig { mtu: 1280 };
+    let quote = udp6((ALIKE, 80), ("::ffff:192.0.2.1", 40000));
+    stays(&mut case, &error6(ALIKE, too_big, &quote));
+}
+
 fn ip_unchecked(frame: &[u8]) -> Ipv4Header {
     Ipv4Header::from_slice(&frame[NETWORK..])
         .expect("an IPv4 header")
