@@ -2,14 +2,16 @@
 //! become is the frame that etherparse makes for the other ends.
 
 use lb_common::datapath::{Tables as _, Verdict};
+use lb_common::flow::Word;
 use lb_common::layout::server_flags::MASQUERADE;
 use lb_common::layout::{Interface, port_index};
 use lb_common::reason::Reason;
+use lb_common::state::tcp::State;
 use lb_common::wire::MacAddr;
 use lb_tests::case::INGRESS;
 use lb_tests::director::{Director, SERVER_MAC, Server};
 use lb_tests::frame::{DATA, Frame, INIT, Transport, sctp, tcp, udp};
-use lb_tests::packet::flags::{ACK, PSH, SYN};
+use lb_tests::packet::flags::{ACK, FIN, PSH, SYN};
 use lb_tests::packet::{CLIENT_MAC, DIRECTOR_MAC};
 
 /// Client, virtual address, server at the same port, server at another port.
@@ -240,6 +242,52 @@ fn a_reply_too_long_for_its_way_out_is_answered() {
         let longer = empty.payload(&vec![0x5a; room + 1]);
         director.answers(&longer.bytes(), Reason::TooBig);
         assert_eq!(director.twin.tables().mtu(), 1400);
+    }
+}
+
+#[test]
+fn a_reply_without_the_clients_half_passes_to_the_ticks_end() {
+    for [client, vip, _, other] in FAMILIES {
+        let mut director = Director::new(vip, server(other));
+        director.sends(&udp(client, vip));
+        director.sends(&udp(client, vip));
+        director.give_ways_back();
+        let reply = udp(other, client);
+        let translated = to_client(reply.clone(), vip).bytes();
+        assert_eq!(director.sends(&reply), translated);
+        director.change(|tables| {
+            for bucket in &tables.flows {
+                let mut entries = bucket.get();
+                for entry in &mut entries.entries {
+                    if !Word::from_bits(entry[1]).has(Word::REPLY) {
+                        entry[1] = Word::VOID.bits();
+                    }
+                }
+                bucket.set(entries);
+            }
+        });
+        assert_eq!(director.sends(&reply), translated);
+        director.pass(1);
+        director.refuses(&reply.bytes(), Reason::NoService);
+    }
+}
+
+#[test]
+fn a_reply_that_changes_the_state_moves_both_halves() {
+    for [client, vip, _, other] in FAMILIES {
+        let mut director = Director::new(vip, server(other));
+        director.sends(&tcp(client, vip, SYN));
+        director.run(&tcp(other, client, SYN | ACK).bytes());
+        director.sends(&tcp(client, vip, ACK));
+        let classes = |director: &Director| -> Vec<_> {
+            let flows = director.tables().live_flows();
+            flows.map(|(word, _)| word.class()).collect()
+        };
+        assert_eq!(classes(&director), [State::Established.into(); 2]);
+        director.run(&tcp(other, client, FIN | ACK).bytes());
+        assert_eq!(classes(&director), [State::FinWait.into(); 2]);
+        director.run(&tcp(other, client, ACK).bytes());
+        assert_eq!(classes(&director), [State::FinWait.into(); 2]);
     }
 }
 
