@@ -1,5 +1,6 @@
 //! The program on interfaces.
 
+use super::load::DIRECTOR;
 use super::pin::{PinDir, PinnedPort};
 use crate::cli::Conflict;
 use crate::config::XdpMode;
@@ -321,6 +322,23 @@ fn other_program(ifindex: u32) -> String {
         Some(name) => format!(" (id {id}, name {name})"),
         None => format!(" (id {id})"),
     }
+}
+
+/// The interfaces here that carry the director's program, whoever attached it; none when the kernel
+/// does not tell.
+pub(super) fn carriers() -> Option<Vec<String>> {
+    let mut carriers = net::program_ids()?;
+    // Asked of those that are on an interface alone: a machine may have very many programs.
+    carriers.retain(|(_, id)| {
+        aya::programs::loaded_programs()
+            .filter_map(Result::ok)
+            .find(|program| program.id() == *id)
+            .is_some_and(|program| program.name_as_str() == Some(DIRECTOR))
+    });
+    // The kernel tells a program twice: by itself, and by its mode.
+    carriers.dedup_by_key(|(ifindex, _)| *ifindex);
+    let names = carriers.iter().filter_map(|(ifindex, _)| name_of(*ifindex));
+    Some(names.collect())
 }
 
 /// The errno at the bottom of an error.

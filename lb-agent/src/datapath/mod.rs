@@ -61,6 +61,7 @@ use crate::config::Config;
 use crate::model::Datapath;
 use crate::net;
 use crate::told::Told;
+use std::path::Path;
 
 /// Loads or adopts the programs and maps, and attaches them.
 ///
@@ -84,24 +85,41 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Box<dyn Datapath>> {
 /// When an agent runs on the pins, or a pin cannot be removed.
 pub(crate) fn detach(config: &Config) -> anyhow::Result<()> {
     let root = &config.pin_path;
-    match pin::PinDir::open_existing(root)? {
-        Some(pins) => {
-            for pinned in pins.links()? {
-                let index = pinned.ifindex;
-                let name = attach::name_of(index);
-                let name = name.unwrap_or_else(|| format!("interface {index}, which is gone"));
-                tracing::info!("{name}: detaching");
-            }
-            pins.remove()?;
-            // Another may keep pins of its own there, or it is a mount.
-            if let Err(error) = std::fs::remove_dir(root) {
-                tracing::debug!("{} stays: {error}", root.display());
-            }
+    let pins = pin::PinDir::open_existing(root)?;
+    let others = pin::PinDir::others(root)?;
+    let mut detached = false;
+    if let Some(pins) = pins {
+        for pinned in pins.links()? {
+            tracing::info!("{}: detaching", named(pinned.ifindex));
+            detached = true;
         }
-        None => tracing::info!(
+        pins.remove()?;
+        // Another may keep pins of its own there, or it is a mount.
+        if let Err(error) = std::fs::remove_dir(root) {
+            tracing::debug!("{} stays: {error}", root.display());
+        }
+    } else if others.is_empty() {
+        tracing::info!(
             "nothing is attached: there are no pins in {}",
             root.display()
-        ),
+        );
+    }
+    for (path, ports) in &others {
+        tracing::warn!("{}", left_by_another(path, ports));
+    }
+    // An agent on other pins needs its neighbours.
+    if !detached {
+        match attach::carriers() {
+            Some(carriers) if carriers.is_empty() => {}
+            Some(carriers) if others.is_empty() => {
+                tracing::warn!(
+                    "lb goes on at {}, by pins in another place: `--pin-path` names it",
+                    carriers.join(", ")
+                );
+                return Ok(());
+            }
+            Some(_) | None => return Ok(()),
+        }
     }
     match net::release_neighbours() {
         Ok(0) => {}
@@ -112,6 +130,24 @@ pub(crate) fn detach(config: &Config) -> anyhow::Result<()> {
         ),
     }
     Ok(())
+}
+
+/// What to say of pins of another layout.
+fn left_by_another(path: &Path, ports: &[pin::PinnedPort]) -> String {
+    let ports: Vec<String> = ports.iter().map(|port| named(port.ifindex)).collect();
+    let what = match &ports[..] {
+        [] => "maps".to_owned(),
+        ports => format!("maps, and the program on {}", ports.join(", ")),
+    };
+    format!(
+        "{} stays, with {what}: it is of another version, whose `lb-agent detach` removes it",
+        path.display()
+    )
+}
+
+fn named(ifindex: u32) -> String {
+    let name = attach::name_of(ifindex);
+    name.unwrap_or_else(|| format!("interface {ifindex}, which is gone"))
 }
 
 /// Loads the programs and reports on them, without attaching.

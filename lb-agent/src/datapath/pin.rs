@@ -75,6 +75,33 @@ impl PinDir {
         root.join(format!("v{layout}"))
     }
 
+    /// Where under a pin path pins of the director's program are that have another layout, each with
+    /// the interfaces of which links are pinned there; none where there is no such pin path.
+    ///
+    /// # Errors
+    ///
+    /// When a directory cannot be read.
+    pub(crate) fn others(root: &Path) -> anyhow::Result<Vec<(PathBuf, Vec<PinnedPort>)>> {
+        let mut others = Vec::new();
+        let entries = match fs::read_dir(root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(others),
+            entries => entries.with_context(|| root.display().to_string())?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let layout = name.to_str().and_then(|name| name.strip_prefix('v'));
+            let layout = layout.and_then(|layout| layout.parse::<u32>().ok());
+            if layout.is_some_and(|layout| layout != LAYOUT) && entry.file_type()?.is_dir() {
+                let path = entry.path();
+                let ports = PinnedPort::all_in(&path)?;
+                others.push((path, ports));
+            }
+        }
+        others.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(others)
+    }
+
     /// Where a map is pinned.
     #[must_use]
     pub(crate) fn map(&self, name: &str) -> PathBuf {
@@ -311,4 +338,33 @@ fn holder(inode: u64) -> Option<u32> {
         let on = fields.get(5)?.rsplit(':').next()?.parse::<u64>().ok()?;
         (fields.get(1) == Some(&"FLOCK") && on == inode).then(|| fields.get(4)?.parse().ok())?
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_of_other_layouts_are_found() {
+        let root = std::env::temp_dir().join(format!("lb-pins-{}", std::process::id()));
+        assert_eq!(PinDir::others(&root).expect("nothing is none"), []);
+        let port = PinnedPort {
+            ifindex: 7,
+            mode: AttachMode::Native,
+        };
+        let older = LAYOUT - 1;
+        for name in [
+            format!("v{LAYOUT}"),
+            format!("v{older}"),
+            "other".to_owned(),
+        ] {
+            make(&root.join(&name)).expect("a directory");
+            let link = root.join(name).join(port.file_name());
+            fs::write(link, "").expect("a file");
+        }
+        let others = PinDir::others(&root);
+        fs::remove_dir_all(&root).expect("it goes");
+        let older = PinDir::path_in(&root, older);
+        assert_eq!(others.expect("they are read"), [(older, vec![port])]);
+    }
 }

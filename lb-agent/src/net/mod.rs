@@ -35,4 +35,4 @@ pub(crate) use own::{interface_address, own_address};
 pub(crate) use requests::{interface_mtu, release_neighbours};
 pub(crate) use veth::{Peer, peer};
 pub(crate) use way::{NextHop, Unresolved, Way};
-pub(crate) use xdp::program_id;
+pub(crate) use xdp::{program_id, program_ids};

@@ -3,6 +3,8 @@
 use crate::refusals::{pins, program};
 use anyhow::Result;
 use lb_tests::scene::{self, Scene, vip};
+use std::fs;
+use std::path::Path;
 use xtask::lab::wait;
 use xtask::load;
 
@@ -44,15 +46,30 @@ fn detach_removes_program_and_pins() -> Result<()> {
     assert!(!pins(&director)?.is_empty());
     let neighbours = || director.host().run("ip", ["neighbour", "show"]);
     assert!(neighbours()?.contains("proto 108"), "{}", neighbours()?);
-    agent.terminate()?;
-    let detach = || -> Result<String> {
+    let detach_from = |pins: &Path| -> Result<String> {
         let mut command = director.host().command(&director.programs().agent);
-        let output = command.args(["detach", "--pin-path"]).arg(director.pins());
-        let output = output.output()?;
+        let output = command.args(["detach", "--pin-path"]).arg(pins).output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
         Ok(said)
     };
+    let detach = || detach_from(director.pins());
+    // By the wrong place nothing is taken from the agent that runs.
+    let elsewhere = director.host().dir().join("elsewhere");
+    let said = detach_from(&elsewhere)?;
+    assert!(said.contains("nothing is attached"), "{said}");
+    assert!(said.contains("lb goes on at eth0"), "{said}");
+    assert!(!elsewhere.exists());
+    let older = elsewhere.join("v1");
+    fs::create_dir_all(&older)?;
+    fs::write(older.join("link-9999-native"), "")?;
+    let said = detach_from(&elsewhere)?;
+    assert!(!said.contains("nothing is attached"), "{said}");
+    let stays = format!("{} stays, with maps, and the program on ", older.display());
+    assert!(said.contains(&stays), "{said}");
+    assert!(neighbours()?.contains("proto 108"), "{}", neighbours()?);
+    assert_eq!(scene.fetch(1)?, [1]);
+    agent.terminate()?;
     let said = detach()?;
     assert!(said.contains("eth0: detaching"), "{said}");
     assert!(!director.pins().exists());
