@@ -3,7 +3,7 @@
 use crate::model::seam::{About, Datapath, Flow, Limits, Outlet, Reading};
 use crate::model::{Change, Model, ServerId, ServerPort, ServiceId, Standing};
 use crate::net::NextHop;
-use lb_common::api::{ServerAddress, ServiceAddress, Timeouts};
+use lb_common::api::{Interface, ServerAddress, ServiceAddress, Timeouts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -20,6 +20,8 @@ pub(crate) struct Tables {
     pub(crate) timeouts: Option<Timeouts>,
     pub(crate) settings: Option<u32>,
     pub(crate) limits: Option<Limits>,
+    /// Where the program is attached.
+    pub(crate) interfaces: Vec<Interface>,
     /// Every write fails while it is set.
     pub(crate) broken: bool,
     /// How many writes there were.
@@ -169,7 +171,7 @@ impl Datapath for Memory {
             layout: 1,
             flows: 1024,
             slots: 4096,
-            interfaces: Vec::new(),
+            interfaces: self.tables().interfaces.clone(),
             missing: Vec::new(),
             warnings: Vec::new(),
         }

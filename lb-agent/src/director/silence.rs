@@ -77,7 +77,8 @@ impl Silence {
         news.then_some(News::Silent)
     }
 
-    /// A server gets no packets at present: that it does not answer tells nothing.
+    /// A server gets no packets at present, or no new connections: that it does not answer tells
+    /// nothing.
     pub(crate) fn pause(&mut self, id: ServerId, counted: Counters) {
         if let Some(watch) = self.0.get_mut(&id) {
             *watch = Watch::from(counted);

@@ -10,8 +10,8 @@ use crate::model::tests::{
 };
 use crate::state::tests::TestDirectory;
 use lb_common::api::{
-    Forwarding, MarkRule, Next, NoServer, Protocol, ServerOptions, ServiceAddress, ServiceStatus,
-    Timeouts, Tunnel, Warning, WarningKind,
+    AttachMode, Forwarding, Interface, MarkRule, Next, NoServer, Protocol, ServerOptions,
+    ServiceAddress, ServiceStatus, Timeouts, Tunnel, Warning, WarningKind,
 };
 use proptest::prelude::*;
 use std::time::Duration;
@@ -595,6 +595,11 @@ fn a_masqueraded_server_that_answers_nobody_is_told_of_until_it_does() {
         preferred_source: Some([192, 168, 0, 254].into()),
         ..hop()
     };
+    let attached = |name: &str| Interface {
+        name: name.to_owned(),
+        mode: AttachMode::Native,
+    };
+    lab.maps.tables().interfaces = vec![attached("eth0"), attached("no-such-interface")];
     for number in [1, 2] {
         let address = server(number).address;
         lab.director.set_reach(address, Reach::Hop(hop.clone()));
@@ -618,8 +623,114 @@ fn a_masqueraded_server_that_answers_nobody_is_told_of_until_it_does() {
     ] {
         assert!(message.contains(part), "{message}");
     }
+    // No route mends it where answers come in beside the program.
+    lab.maps.tables().interfaces.pop();
+    let told = &lab.director.warnings()[0].message;
+    for part in [
+        "is not attached to no-such-interface",
+        "`--interface no-such-interface`",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert!(!told.contains("route replace"), "{told}");
     lab.maps.answer(lab.id(1, 1));
     lab.director.watch_for_silence(after(5));
+    assert_eq!(lab.director.warnings(), []);
+}
+
+fn masqueraded(weight: u32) -> ServerOptions {
+    ServerOptions {
+        forwarding: Forwarding::Masquerade,
+        ..server_options(weight)
+    }
+}
+
+/// A director with a masqueraded server that is silent after four seconds.
+fn silent(start: Instant) -> Lab {
+    let mut lab = Lab::new();
+    let add = Edit::AddServer {
+        service: service(1),
+        server: server(1),
+        options: masqueraded(1),
+    };
+    lab.edit(&[add_service(1), add]);
+    lab.director.set_reach(server(1).address, Reach::Hop(hop()));
+    lab.watch(start, 0);
+    lab.connect_thrice();
+    lab.watch(start, 1);
+    lab.watch(start, 4);
+    assert_eq!(lab.director.warnings().len(), 1);
+    lab
+}
+
+impl Lab {
+    fn watch(&mut self, start: Instant, seconds: u64) {
+        self.director
+            .watch_for_silence(start + Duration::from_secs(seconds));
+    }
+
+    fn connect_thrice(&self) {
+        for port in 1..=3 {
+            self.maps.connect(self.id(1, 1), port, 60);
+        }
+    }
+
+    fn edit_options(&mut self, options: ServerOptions) {
+        self.edit(&[Edit::EditServer {
+            service: service(1),
+            server: server(1),
+            options,
+        }]);
+    }
+}
+
+#[test]
+fn a_quiesced_server_may_be_silent() {
+    let start = Instant::now();
+    let mut lab = silent(start);
+    lab.edit_options(masqueraded(0));
+    assert_eq!(lab.director.warnings(), []);
+    // A persistent client still comes to it.
+    lab.connect_thrice();
+    for seconds in 5..20 {
+        lab.watch(start, seconds);
+    }
+    assert_eq!(lab.director.warnings(), []);
+    // What went there meanwhile tells nothing.
+    lab.edit_options(masqueraded(1));
+    lab.watch(start, 20);
+    lab.watch(start, 30);
+    assert_eq!(lab.director.warnings(), []);
+    lab.connect_thrice();
+    lab.watch(start, 31);
+    lab.watch(start, 34);
+    assert_eq!(lab.director.warnings().len(), 1);
+}
+
+#[test]
+fn counters_that_are_zeroed_end_no_silence() {
+    let start = Instant::now();
+    let mut lab = silent(start);
+    let before = lab.director.warnings();
+    lab.edit(&[Edit::Zero {
+        service: Some(service(1)),
+    }]);
+    assert_eq!(lab.director.warnings(), before);
+    lab.watch(start, 5);
+    assert_eq!(lab.director.warnings(), before);
+}
+
+#[test]
+fn what_a_server_got_while_it_was_routed_to_asks_for_no_answer() {
+    let start = Instant::now();
+    let mut lab = silent(start);
+    // All between two looks.
+    lab.edit_options(server_options(1));
+    assert_eq!(lab.director.warnings(), []);
+    lab.connect_thrice();
+    lab.edit_options(masqueraded(1));
+    lab.watch(start, 5);
+    lab.watch(start, 20);
     assert_eq!(lab.director.warnings(), []);
 }
 

@@ -3,18 +3,21 @@
 use super::Director;
 use super::silence::{News, Unanswered};
 use crate::model::{Outlet, Server, ServerId, Service, ServiceId, Standing};
-use crate::net::{Duplicate, interface_address};
+use crate::net::{Duplicate, NextHop, interface_address};
 use lb_common::api::{
     Family, Forwarding, MarkRule, Protocol, ServiceAddress, Warning, WarningKind,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 impl Director {
     /// Everything to warn of at present.
     pub(super) fn warnings(&self) -> Vec<Warning> {
-        let silent = self.silence.servers().filter_map(|id| self.silence_of(id));
+        let mut passages = Passages::default();
+        let silent = self.silence.servers();
+        let silent = silent.filter_map(|id| self.silence_of(id, &mut passages));
         let silent = silent.map(|message| (WarningKind::NoReplies, message));
         let duplicates = self.duplicates.iter();
         let duplicates = duplicates.map(|duplicate| self.duplication_of(duplicate));
@@ -56,15 +59,27 @@ impl Director {
         }
     }
 
-    /// Begins to watch whether something comes back from a server.
+    /// Begins to watch whether something comes back from a server, or ends it, as its options ask
+    /// for.
     pub(super) fn expect_answers(&mut self, id: ServerId) {
+        let Some(server) = self.model.server(id) else {
+            return;
+        };
+        if !has_to_answer(server, self.model.marks()) {
+            self.silence.forget(id);
+            return;
+        }
         let counted = self.datapath.reading(id).counters;
-        self.silence.begin(id, counted);
+        if server.options.weight == 0 {
+            self.silence.pause(id, counted);
+        } else {
+            self.silence.begin(id, counted);
+        }
     }
 
     /// Looks for masqueraded servers from which nothing comes back.
     pub(super) fn watch_for_silence(&mut self, now: Instant) {
-        let mut news = Vec::new();
+        let (mut silent, mut answering) = (Vec::new(), Vec::new());
         for server in self.model.servers() {
             let is_live = matches!(server.standing, Standing::Live { .. });
             if !is_live || !has_to_answer(server, self.model.marks()) {
@@ -72,48 +87,52 @@ impl Director {
                 continue;
             }
             let counted = self.datapath.reading(server.id).counters;
-            // Packets for a server without a way are held back, which is told otherwise.
-            if matches!(self.ways.outlet(server), Ok(Outlet::Hop(_))) {
-                let told = self.silence.look(server.id, now, counted);
-                news.extend(told.map(|told| (server.id, told)));
-            } else {
+            // Packets for a server without a way are held back, which is told otherwise. Whoever
+            // gives a server no new connections may know that it is down.
+            let has_way = matches!(self.ways.outlet(server), Ok(Outlet::Hop(_)));
+            if !has_way || server.options.weight == 0 {
                 self.silence.pause(server.id, counted);
+                continue;
+            }
+            match self.silence.look(server.id, now, counted) {
+                Some(News::Silent) => silent.push(server.id),
+                Some(News::Answers) => answering.push(server.id),
+                None => {}
             }
         }
-        for (id, news) in news {
-            match news {
-                News::Silent => {
-                    if let Some(message) = self.silence_of(id) {
-                        tracing::warn!("{message}");
-                    }
-                }
-                News::Answers => {
-                    if let Some(server) = self.model.server(id) {
-                        let (service, address) = (server.service, server.address);
-                        tracing::info!("server {address} of {service} answers through lb again");
-                    }
-                }
+        let mut passages = Passages::default();
+        for id in silent.iter().take(TOLD_AT_ONCE) {
+            if let Some(message) = self.silence_of(*id, &mut passages) {
+                tracing::warn!("{message}");
             }
+        }
+        if let Some(more) = beyond_told(silent.len()) {
+            tracing::warn!(
+                "nothing comes back from {more} more masqueraded servers: `lb-ctl status -o json` \
+                 lists them"
+            );
+        }
+        for id in answering.iter().take(TOLD_AT_ONCE) {
+            if let Some(server) = self.model.server(*id) {
+                let (service, address) = (server.service, server.address);
+                tracing::info!("server {address} of {service} answers through lb again");
+            }
+        }
+        if let Some(more) = beyond_told(answering.len()) {
+            tracing::info!("{more} more servers answer through lb again");
         }
     }
 
     /// What to say of a silent server.
-    fn silence_of(&self, id: ServerId) -> Option<String> {
+    fn silence_of(&self, id: ServerId, passages: &mut Passages) -> Option<String> {
         let server = self.model.server(id)?;
         let counted = self.datapath.reading(id).counters;
         let unanswered = self.silence.unanswered(id, counted)?;
-        Some(silence(server, unanswered, self.gateway_of(server)))
-    }
-
-    /// The director's address that can be a server's gateway: not a virtual one, which the server
-    /// may hold itself.
-    fn gateway_of(&self, server: &Server) -> Option<IpAddr> {
-        let address = server.address.address;
-        let hop = self.ways.hop(address)?;
-        let own = interface_address(&hop.interface, Family::of(address));
-        let is_virtual = |own: &IpAddr| self.services_at(*own).next().is_some();
-        let all = [own, hop.preferred_source];
-        all.into_iter().flatten().find(|own| !is_virtual(own))
+        let passage = self.ways.hop(server.address.address).map(|hop| {
+            let family = Family::of(server.address.address);
+            passages.find(self, hop, family)
+        });
+        Some(silence(server, unanswered, passage.as_ref()))
     }
 
     /// The services of a virtual address.
@@ -123,6 +142,57 @@ impl Director {
             ServiceAddress::Address { address, .. } => *address == own,
             ServiceAddress::Mark { .. } => false,
         })
+    }
+}
+
+/// Of how many servers at most one look's log tells each by itself.
+const TOLD_AT_ONCE: usize = 5;
+
+/// How many of these are not told of each by itself, if any.
+fn beyond_told(all: usize) -> Option<usize> {
+    all.checked_sub(TOLD_AT_ONCE).filter(|more| *more > 0)
+}
+
+/// What a server's answers need of the director.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Passage {
+    /// They come by this interface, which has no program.
+    Bare(Arc<str>),
+    /// They come by an interface with the program; the director's address there that can be the
+    /// server's gateway, if there is one.
+    Gateway(Option<IpAddr>),
+}
+
+/// The passages that were looked up, for as long as a look at all servers takes: many servers have
+/// few, and each costs a walk through all addresses and services.
+#[derive(Default)]
+struct Passages {
+    attached: Option<BTreeSet<String>>,
+    found: BTreeMap<(Arc<str>, Family, Option<IpAddr>), Passage>,
+}
+
+impl Passages {
+    fn find(&mut self, director: &Director, hop: &NextHop, family: Family) -> Passage {
+        let source = hop.preferred_source;
+        let key = (Arc::clone(&hop.interface), family, source);
+        if let Some(found) = self.found.get(&key) {
+            return found.clone();
+        }
+        let attached = self.attached.get_or_insert_with(|| {
+            let interfaces = director.datapath.about().interfaces;
+            interfaces.into_iter().map(|on| on.name).collect()
+        });
+        let passage = if attached.contains(&*hop.interface) {
+            // Not a virtual address, which the server may hold itself.
+            let is_virtual = |own: &IpAddr| director.services_at(*own).next().is_some();
+            let own = interface_address(&hop.interface, family);
+            let mut all = [own, source].into_iter().flatten();
+            Passage::Gateway(all.find(|own| !is_virtual(own)))
+        } else {
+            Passage::Bare(Arc::clone(&hop.interface))
+        };
+        self.found.insert(key, passage.clone());
+        passage
     }
 }
 
@@ -143,9 +213,8 @@ pub(super) fn has_to_answer(server: &Server, rules: &[MarkRule]) -> bool {
     by_protocol && server.options.forwarding == Forwarding::Masquerade
 }
 
-/// What is wrong with a silent server, and what mends it; `director` is the director's address on
-/// the way to it.
-fn silence(server: &Server, unanswered: Unanswered, director: Option<IpAddr>) -> String {
+/// What is wrong with a silent server, and what mends it; no passage is known where it has no way.
+fn silence(server: &Server, unanswered: Unanswered, passage: Option<&Passage>) -> String {
     let Unanswered {
         connections,
         packets,
@@ -155,6 +224,20 @@ fn silence(server: &Server, unanswered: Unanswered, director: Option<IpAddr>) ->
         1 => "a connection".to_owned(),
         more => format!("{more} connections"),
     };
+    let what = format!(
+        "nothing comes back from masqueraded server {address} of {service}, to which {connections} \
+         of {packets} packets went"
+    );
+    let gateway = match passage {
+        Some(Passage::Bare(interface)) => {
+            return format!(
+                "{what}: lb is not attached to {interface}, by which it is reached, and what the \
+                 server answers passes by it. Start lb-agent with `--interface {interface}` as well"
+            );
+        }
+        Some(Passage::Gateway(gateway)) => *gateway,
+        None => None,
+    };
     let (ip, redirects) = match Family::of(address.address) {
         Family::Ipv4 => (
             "ip",
@@ -163,13 +246,12 @@ fn silence(server: &Server, unanswered: Unanswered, director: Option<IpAddr>) ->
         ),
         Family::Ipv6 => ("ip -6", ""),
     };
-    let director = director.map_or_else(|| "DIRECTOR".to_owned(), |director| director.to_string());
+    let director = gateway.map_or_else(|| "DIRECTOR".to_owned(), |director| director.to_string());
     format!(
-        "nothing comes back from masqueraded server {address} of {service}, to which {connections} \
-         of {packets} packets went: it is down, drops them, or answers clients past the director. \
-         Its way to clients has to lead through the director: on the server `{ip} route replace \
-         default via {director}`; to clients on its own network as well, `{ip} route replace \
-         CLIENT via {director}`{redirects}"
+        "{what}: it is down, drops them, or answers clients past the director. Its way to clients \
+         has to lead through the director: on the server `{ip} route replace default via \
+         {director}`; to clients on its own network as well, `{ip} route replace CLIENT via \
+         {director}`{redirects}"
     )
 }
 
