@@ -275,6 +275,35 @@ fn status_says_no_while_a_warning_is_seen() {
 }
 
 #[test]
+fn of_many_warnings_of_a_kind_some_are_printed() {
+    let server = Server::start();
+    let warning = |kind, number: u32| Warning {
+        kind,
+        message: format!("number {number}"),
+    };
+    let silent = (0..12).map(|number| warning(WarningKind::NoReplies, number));
+    let others = (20..30).map(|number| warning(WarningKind::LinkLocal, number));
+    server.table.lock().unwrap().warnings = silent.chain(others).collect();
+    let status = run("lb-ctl", server.path(), &["status"], "");
+    let silent = "\nwarning: number 9\nwarning: and 2 more (no_replies): `-o json` lists them\n";
+    assert!(status.out.contains(silent), "{}", status.out);
+    assert!(
+        status.out.contains("\nwarning: number 29\n"),
+        "{}",
+        status.out
+    );
+    assert_eq!(
+        status.out.matches("\nwarning: ").count(),
+        21,
+        "{}",
+        status.out
+    );
+    let json = run("lb-ctl", server.path(), &["status", "-o", "json"], "");
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["agent"]["warnings"].as_array().unwrap().len(), 22);
+}
+
+#[test]
 fn what_nobody_has_seen_go_wrong_is_a_note() {
     let server = Server::start();
     let warning = Warning {

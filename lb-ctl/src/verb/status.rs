@@ -177,9 +177,18 @@ impl Status {
         {
             writeln!(out, "unreachable: {server} of {service}: {why}")?;
         }
-        for Warned { seen, message, .. } in warnings {
-            let title = if *seen { "warning" } else { "note" };
-            writeln!(out, "{title}: {message}")?;
+        for alike in warnings.chunk_by(|one, next| one.kind == next.kind) {
+            for Warned { seen, message, .. } in alike.iter().take(LISTED) {
+                let title = title(*seen);
+                writeln!(out, "{title}: {message}")?;
+            }
+            if let [Warned { kind, seen, .. }, ..] = alike.get(LISTED..).unwrap_or_default() {
+                let (title, more) = (title(*seen), alike.len() - LISTED);
+                writeln!(
+                    out,
+                    "{title}: and {more} more ({kind}): `-o json` lists them"
+                )?;
+            }
         }
         unserved(daemons, out)?;
         let mut title = "packets that did not go to a server:\n";
@@ -189,6 +198,13 @@ impl Status {
         }
         Ok(())
     }
+}
+
+/// How many warnings of a kind are printed; a failed network may cause very many.
+const LISTED: usize = 10;
+
+const fn title(seen: bool) -> &'static str {
+    if seen { "warning" } else { "note" }
 }
 
 fn counted(number: usize, thing: &str) -> String {
