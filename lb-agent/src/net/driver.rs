@@ -291,9 +291,9 @@ impl Driver {
     async fn resync(&mut self) -> Result<(), Error> {
         let links = requests::links(&self.requests).await?;
         let neighbours = requests::neighbours(&self.requests).await?;
+        let duplicates = requests::duplicates(&self.requests).await?;
         self.table.resync(links, neighbours);
-        self.duplicates
-            .replace(requests::duplicates(&self.requests).await?);
+        self.duplicates.replace(duplicates);
         Ok(())
     }
 }

@@ -123,11 +123,23 @@ pub(super) async fn duplicates(requests: &Handle) -> Result<BTreeSet<Place>, Err
     let mut answers = Box::pin(request.execute());
     let mut found = BTreeSet::new();
     while let Some(answer) = answers.next().await {
-        // A kernel without IPv6 has none to tell of.
-        let Ok(answer) = answer else { break };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) if is_without_family(&error) => break,
+            Err(error) => return Err(error),
+        };
         found.extend(message::duplicate(&answer).and_then(|(place, is)| is.then_some(place)));
     }
     Ok(found)
+}
+
+/// Whether a kernel says that it does not know the family that it was asked about. One that has
+/// addresses of any family tells those instead (net/core/rtnetlink.c: `rtnetlink_rcv_msg`).
+fn is_without_family(error: &Error) -> bool {
+    let Error::NetlinkError(message) = error else {
+        return false;
+    };
+    matches!(-message.raw_code(), libc::EAFNOSUPPORT | libc::EOPNOTSUPP)
 }
 
 /// The longest packet of the interface of this name, in bytes; none when there is no such one.
@@ -150,7 +162,7 @@ pub(crate) async fn interface_mtu(name: &str) -> io::Result<Option<u32>> {
 /// Removes the neighbour entries that the kernel keeps for lb; returns how many there were.
 ///
 /// For the end of all, from code without a runtime at hand. Should another agent of this network
-/// namespace need one, it asks for it again.
+/// namespace need one, it asks for it again, and holds packets back until it is answered.
 ///
 /// # Errors
 /// When the kernel cannot be asked.
@@ -201,5 +213,29 @@ fn errno(error: Error) -> Result<i32, Error> {
         Ok(-message.raw_code())
     } else {
         Err(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rtnetlink::packet_core::ErrorMessage;
+    use std::num::NonZeroI32;
+
+    #[test]
+    fn only_a_missing_family_is_no_error() {
+        for (errno, expected) in [
+            (libc::EAFNOSUPPORT, true),
+            (libc::EOPNOTSUPP, true),
+            (libc::EINTR, false),
+            (libc::ENOBUFS, false),
+            (libc::EPERM, false),
+        ] {
+            let mut message = ErrorMessage::default();
+            message.code = NonZeroI32::new(-errno);
+            let error = Error::NetlinkError(message);
+            assert_eq!(is_without_family(&error), expected, "{errno}");
+        }
+        assert!(!is_without_family(&Error::RequestFailed));
     }
 }
