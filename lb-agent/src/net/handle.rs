@@ -122,9 +122,7 @@ impl Changes {
             .into_iter()
             .collect()
     }
-}
 
-impl Changes {
     /// Takes the own IPv6 addresses that another machine has, if they are others than before.
     pub(crate) fn take_duplicates(&self) -> Option<BTreeSet<Duplicate>> {
         self.board.lock().duplicates.take()

@@ -3,6 +3,7 @@
 //!
 //! A field that is added does not change a version; one that goes, or means something else, does.
 
+use lb_common::api::WarningKind;
 use serde_json::{Map, Value, json};
 
 /// A kind of document.
@@ -137,17 +138,18 @@ const INTERFACES: &[Field] = &[
     ),
 ];
 
+const WARNING_KINDS: [&str; WarningKind::ALL.len()] = {
+    let mut names = [""; WarningKind::ALL.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = WarningKind::ALL[index].name();
+        index += 1;
+    }
+    names
+};
+
 const WARNINGS: &[Field] = &[
-    field(
-        "kind",
-        OneOf(&[
-            "no_replies",
-            "duplicate_address",
-            "link_local",
-            "partial_checksums",
-        ]),
-        "what it is about",
-    ),
+    field("kind", OneOf(&WARNING_KINDS), "what it is about"),
     field(
         "seen",
         Flag,
