@@ -15,7 +15,7 @@ use lb_common::api::AttachMode;
 
 /// What to tell of an interface with this other end; none when all packets from there have their
 /// checksums.
-pub(super) fn warning(port: &Port, mode: AttachMode, peer: &Peer) -> Option<String> {
+pub(super) fn warning(port: &Port, mode: AttachMode, peer: Peer) -> Option<String> {
     if peer.completes_checksums() == Some(true) {
         return None;
     }
@@ -27,11 +27,12 @@ pub(super) fn warning(port: &Port, mode: AttachMode, peer: &Peer) -> Option<Stri
             "packets to and from masqueraded servers",
         ),
     };
-    let cure = match peer {
-        Peer::Here(peer) => format!("`ethtool -K {peer} tx off`"),
-        Peer::Elsewhere(index) => format!(
-            "`ethtool -K PEER tx off` in the network namespace of its other end, interface {index} \
-             there; lb cannot see whether that is done"
+    let cure = match peer.name() {
+        Some(peer) => format!("`ethtool -K {peer} tx off`"),
+        None => format!(
+            "`ethtool -K PEER tx off` in the network namespace of its other end, interface {} \
+             there; lb cannot see whether that is done",
+            peer.index()
         ),
     };
     Some(format!(
@@ -54,7 +55,7 @@ mod tests {
             v4: None,
             v6: None,
         };
-        let told = |mode| warning(&port, mode, &Peer::Elsewhere(12)).expect("it may be so");
+        let told = |mode| warning(&port, mode, Peer::Elsewhere(12)).expect("it may be so");
         let native = told(AttachMode::Native);
         assert!(native.starts_with("eth0 is a veth interface"), "{native}");
         assert!(native.contains("interface 12 there"), "{native}");

@@ -87,7 +87,7 @@ impl Place {
 
     /// What may become of packets that come in.
     fn checksums(&self) -> Option<String> {
-        let peer = self.peer.as_ref().filter(|_| self.port.ifindex != 0)?;
+        let peer = self.peer.filter(|_| self.port.ifindex != 0)?;
         checksums::warning(&self.port, self.mode, peer)
     }
 }

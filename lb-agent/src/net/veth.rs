@@ -3,27 +3,47 @@
 //! What is sent through a veth pair has no checksum while the sending end has TX checksum offload:
 //! the kernel notes in the packet's metadata that it is still to make (`CHECKSUM_PARTIAL`), and
 //! leaves the sum of the pseudo header in its place. That is told to nobody beyond an XDP program.
+
 use super::ioctl::tx_checksum_offload;
 use futures_util::stream::TryStreamExt as _;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 
 /// The other end of a veth pair.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// The interface of this name here.
-    Here(String),
+    /// The interface of this index was found here.
+    Here(u32),
     /// The interface of this index in another network namespace.
     Elsewhere(u32),
 }
 
 impl Peer {
-    /// Whether packets that come from there have their checksums; none where that cannot be seen.
-    pub(crate) fn completes_checksums(&self) -> Option<bool> {
+    /// Its index, wherever it is.
+    pub(crate) fn index(self) -> u32 {
         match self {
-            Self::Here(name) => tx_checksum_offload(name).map(|offload| !offload),
+            Self::Here(index) | Self::Elsewhere(index) => index,
+        }
+    }
+
+    /// Its name at present; none where it is not here, or no more.
+    pub(crate) fn name(self) -> Option<String> {
+        match self {
+            Self::Here(index) => interface_name(index),
             Self::Elsewhere(_) => None,
         }
     }
+
+    /// Whether packets that come from there have their checksums; none where that cannot be seen.
+    pub(crate) fn completes_checksums(self) -> Option<bool> {
+        tx_checksum_offload(&self.name()?).map(|offload| !offload)
+    }
+}
+
+fn interface_name(index: u32) -> Option<String> {
+    let name = nix::net::if_::if_indextoname(index).ok()?;
+    let name = name.into_string().ok()?;
+    // What nix 0.31 makes of the C library's null pointer.
+    (!name.is_empty()).then_some(name)
 }
 
 /// The other end of an interface that is one of a veth pair, as far as the kernel tells.
@@ -45,11 +65,10 @@ pub(crate) fn peer(ifindex: u32) -> Option<Peer> {
         })
     };
     let (index, is_here) = std::thread::spawn(ask).join().ok()??;
-    if !is_here {
-        return Some(Peer::Elsewhere(index));
-    }
-    let name = nix::net::if_::if_indextoname(index).ok()?;
-    Some(Peer::Here(name.into_string().ok()?))
+    Some(match is_here {
+        true => Peer::Here(index),
+        false => Peer::Elsewhere(index),
+    })
 }
 
 /// The index of the other end of a veth pair, and whether it is in the same network namespace.
@@ -93,21 +112,27 @@ mod tests {
             run("ip link add d0 type bridge");
             let index = |name| nix::net::if_::if_nametoindex(name).expect("an interface");
             let found = peer(index("v0")).expect("a veth pair");
-            assert_eq!(found, Peer::Here("v1".to_owned()));
+            assert_eq!(found, Peer::Here(index("v1")));
             assert_eq!(peer(index("d0")), None);
             assert_eq!(peer(index("lo")), None);
             assert_eq!(found.completes_checksums(), Some(false));
             run("ethtool -K v1 tx off");
             assert_eq!(found.completes_checksums(), Some(true));
+            run("ip link set v1 name v2");
+            assert_eq!(found.name(), Some("v2".to_owned()));
+            assert_eq!(found.completes_checksums(), Some(true));
 
             let other = format!("lb-veth-{}", std::process::id());
             run(&format!("ip netns add {other}"));
-            let peer_index = index("v1");
-            run(&format!("ip link set v1 netns {other}"));
-            let found = peer(index("v0"));
+            let peer_index = index("v2");
+            run(&format!("ip link set v2 netns {other}"));
+            let moved = peer(index("v0"));
+            let names = [found.name(), moved.and_then(Peer::name)];
+            let told = found.completes_checksums();
             run(&format!("ip netns delete {other}"));
-            assert_eq!(found, Some(Peer::Elsewhere(peer_index)));
-            assert_eq!(found.and_then(|peer| peer.completes_checksums()), None);
+            assert_eq!(moved, Some(Peer::Elsewhere(peer_index)));
+            assert_eq!(names, [None, None]);
+            assert_eq!(told, None);
         };
         std::thread::spawn(body).join().expect("the test passes");
     }
