@@ -38,12 +38,17 @@ pub(super) const IPIP6: &str = "lb IPIP6";
 pub(super) const GRE: &str = "lb GRE";
 /// Likewise.
 pub(super) const GUE: &str = "lb GUE";
+/// IPv6 in GRE and in GUE over IPv6.
+const GRE6: &str = "lb GRE6";
+const GUE6: &str = "lb GUE6";
 /// The same with address and port translated.
 pub(super) const NAT: &str = "lb NAT";
 /// Likewise with IPv6.
 pub(super) const NAT6: &str = "lb NAT6";
 /// The server's packets of those flows.
 pub(super) const REPLY: &str = "lb NAT reply";
+/// The same over IPv6.
+pub(super) const REPLY6: &str = "lb NAT6 reply";
 /// The same with UDP.
 pub(super) const UDP: &str = "lb DR UDP";
 /// The same with as many services as a large site has.
@@ -139,9 +144,12 @@ impl Lb {
             method(IPIP6, server_flags::IPIP, Traffic::TCP6, 40)?,
             method(GRE, server_flags::GRE, Traffic::TCP, 24)?,
             method(GUE, server_flags::GUE, Traffic::TCP, 32)?,
+            method(GRE6, server_flags::GRE, Traffic::TCP6, 44)?,
+            method(GUE6, server_flags::GUE, Traffic::TCP6, 52)?,
             method(NAT, server_flags::MASQUERADE, Traffic::TCP, 0)?,
             method(NAT6, server_flags::MASQUERADE, Traffic::TCP6, 0)?,
-            replies(established)?,
+            replies(REPLY, Traffic::TCP, true, established)?,
+            replies(REPLY6, Traffic::TCP6, false, established)?,
             established(SERVICES, &mut Object::load(LB, many, 10)?, many, 1)?,
             established(
                 KERNEL_TCP,
@@ -158,22 +166,22 @@ impl Lb {
 
 /// Replies of the one server that has all flows.
 fn replies(
+    name: &'static str,
+    traffic: Traffic,
+    is_v4: bool,
     established: impl Fn(&'static str, &mut Object, Traffic, u32) -> anyhow::Result<Subject>,
 ) -> anyhow::Result<Subject> {
-    let mut object = Object::load_with(LB, Traffic::TCP, 1, server_flags::MASQUERADE)?;
-    let mut subject = established(REPLY, &mut object, Traffic::TCP, 1)?;
-    let IpAddr::V4(server) = new_server(0, true).addr.into() else {
-        anyhow::bail!("the server is IPv4");
-    };
+    let mut object = Object::load_with(LB, traffic, 1, server_flags::MASQUERADE)?;
+    let mut subject = established(name, &mut object, traffic, 1)?;
     subject.ways = Some(Ways(RefCell::new(take_map(
         &mut object.object,
         maps::FLOW_DETAILS,
     )?)));
     subject.traffic = Traffic {
-        peer: IpAddr::V4(server),
+        peer: new_server(0, is_v4).addr.into(),
         port: SERVER_PORT,
         reply: true,
-        ..Traffic::TCP
+        ..traffic
     };
     Ok(subject)
 }

@@ -52,7 +52,7 @@ impl Figure {
 /// A ratio of two rows: target, limit, row, row it is compared with, flows of both.
 type Ratio = (&'static str, f64, &'static str, &'static str, Flows);
 
-const RATIOS: [Ratio; 22] = [
+const RATIOS: [Ratio; 23] = [
     ("P1", 1.6, lb::TCP, H, Flows::Known(1 << 10)),
     ("P2", 0.6, lb::TCP, H, Flows::Known(1 << 20)),
     ("P1", 1.6, lb::IPIP, H, Flows::Known(1 << 10)),
@@ -62,6 +62,7 @@ const RATIOS: [Ratio; 22] = [
     ("P3", 1.3, lb::NAT, lb::TCP, Flows::Known(1 << 10)),
     ("P3", 1.3, lb::REPLY, lb::TCP, Flows::Known(1 << 10)),
     ("P3", 1.3, lb::NAT6, lb::TCP6, Flows::Known(1 << 10)),
+    ("P3", 1.3, lb::REPLY6, lb::TCP6, Flows::Known(1 << 10)),
     ("P4", 1.3, lb::TCP6, lb::TCP, Flows::Known(1 << 10)),
     ("P4", 1.3, lb::IPIP6, lb::IPIP, Flows::Known(1 << 10)),
     ("P4", 1.3, lb::GRE, lb::IPIP, Flows::Known(1 << 10)),
